@@ -1,0 +1,101 @@
+// Package link says how frames reach us. Every adapter, from a bare SocketCAN interface to an ELM327 behind Wi-Fi, is a
+// Link of frames; what an adapter does by itself is told by its Caps, not by a second way to read a car.
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"obdgate/internal/frame"
+)
+
+// Link carries frames to and from one vehicle.
+//
+// Obligations of an implementation (linktest checks them):
+//   - ctx ends every wait in Send and Recv; the error then wraps ctx.Err().
+//   - Send and Recv may be called from two goroutines at once, but no two Sends and no two Recvs run at the same time.
+//   - Close may be called at any moment, from any goroutine, more than once; it ends running calls with ErrClosed and
+//     leaves the adapter ready for the next user.
+//   - Recv returns frames in the order seen. Seq and Dir are left zero and Received; Time is the time since the link was
+//     opened. A frame it returns is valid (frame.Frame.Validate).
+//   - No error carries payload bytes.
+type Link interface {
+	Send(ctx context.Context, f frame.Frame) error
+	Recv(ctx context.Context) (frame.Frame, error)
+	Caps() Caps
+	Close() error
+}
+
+// Caps say what an adapter does by itself and what it can carry. Caps may change as the adapter learns (a protocol
+// found); callers ask again instead of keeping them.
+type Caps struct {
+	Adapter  string // what it calls itself, for people: "ELM327 v1.5", "can0"
+	Protocol string // bus protocol for people, empty until known: "ISO 15765-4 CAN 11/500"
+
+	// HalfDuplex: the adapter listens only after a Send and ends its window by itself; Recv then returns ErrQuiet.
+	HalfDuplex bool
+	// FlowControl: the adapter answers first frames itself; the caller must not send flow control frames.
+	FlowControl bool
+	// SingleFrameOnly: a request must fit one ISO-TP single frame.
+	SingleFrameOnly bool
+	// Legacy: K-line or J1850; frames carry frame.Legacy and there is no ISO-TP.
+	Legacy bool
+	// FD: frames of up to 64 bytes can be sent.
+	FD bool
+	// Instant: answers are not bound to a clock (a recording, a simulated car on stepped time); ErrQuiet, never a
+	// timer, ends a window.
+	Instant bool
+	// IDs known to work: 11, 29 or 0 while unknown (ask the car).
+	IDBits int
+	// Latency is the extra round trip of adapter and cable, added to every waiting time; 0 = none worth counting.
+	Latency time.Duration
+}
+
+// Hint tells a half-duplex adapter what the next Send will draw, so that it need not wait out its timer.
+type Hint struct {
+	Frames int           // frames expected in all, 0 = unknown
+	Wait   time.Duration // how long the vehicle may take to begin, 0 = adapter's default
+	Accept []uint32      // identifiers that may answer, nil = the adapter's normal OBD filter
+	FlowTo uint32        // identifier that flow control must use, 0 = the standard pair of the answering ECU
+	Ext    *byte         // ISO-TP extended address byte in front of every PCI sent, nil = normal addressing (BMW, MINI)
+}
+
+// Hinter is implemented by links that can use a Hint. SetHint applies to the next Send only.
+type Hinter interface{ SetHint(Hint) }
+
+// Errors that every link uses. They are wrapped; test with errors.Is.
+var (
+	// ErrQuiet: a half-duplex or recorded link has nothing more to say to the last Send. Not a fault.
+	ErrQuiet = errors.New("nothing more is heard")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("link closed")
+	// ErrGone: the adapter was unplugged or its connection broke.
+	ErrGone = errors.New("adapter gone")
+	// ErrNoAdapter: nothing at this address, or not an adapter we can talk to.
+	ErrNoAdapter = errors.New("no adapter")
+	// ErrNoVehicle: the adapter works, the vehicle does not answer (ignition off, wrong protocol).
+	ErrNoVehicle = errors.New("no answer from the vehicle")
+	// ErrBus: the adapter reports a fault of the bus (wiring, bit rate, bus off).
+	ErrBus = errors.New("bus fault")
+	// ErrGarbled: what the adapter delivered was damaged and has been dropped; asking again may help.
+	ErrGarbled = errors.New("damaged data from the adapter")
+	// ErrUnsupported: the adapter cannot carry this frame or request.
+	ErrUnsupported = errors.New("not supported by this adapter")
+	// ErrUnrecorded: a recording does not contain the question.
+	ErrUnrecorded = errors.New("question not in the recording")
+)
+
+// Error is what a link reports: what was being done, where, why, and what the user can do about it.
+type Error struct {
+	Op   string // "open", "send", "receive", "init"
+	URI  string // the link's address
+	Err  error  // wraps one of the sentinels above or the system's error
+	Hint string // what to do next, a sentence; empty when nothing helps
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.URI, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }

@@ -1,0 +1,63 @@
+package reading_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"obdgate/internal/reading"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestScaled(t *testing.T) {
+	for _, c := range []struct {
+		raw, num, den, off, offDen int64
+		want                       string
+	}{
+		{0x83, 1, 1, -40, 1, "91"},
+		{12523, 1, 10, 0, 1, "1252.3"},
+		{29310, 1, 100, 0, 1, "293.1"},
+		{0xFF, 100, 255, 0, 1, "100"},
+		{1, 100, 255, 0, 1, "0.392157"},
+		{0, 1, 2, -64, 1, "-64"},
+		{39, 1, 1, -40, 1, "-1"},
+		{1, 1, 10000000, 0, 1, "0"},
+		{-1, 1, 10000000, 0, 1, "0"},
+	} {
+		q, ok := reading.Scaled(c.raw, c.num, c.den, c.off, c.offDen, "")
+		require.True(t, ok)
+		require.Equal(t, c.want, q.Decimal())
+		b, err := json.Marshal(q)
+		require.NoError(t, err)
+		require.JSONEq(t, c.want, string(b))
+	}
+	_, ok := reading.Scaled(1<<62, 1<<10, 1, 0, 1, "")
+	require.False(t, ok, "overflow must be told")
+}
+
+func TestScaledIsExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raw := rapid.Int64Range(0, 1<<32-1).Draw(t, "raw")
+		den := rapid.Int64Range(1, 65536).Draw(t, "den")
+		q, ok := reading.Scaled(raw*den, 1, den, 0, 1, "km")
+		require.True(t, ok)
+		n, whole := q.Int()
+		require.True(t, whole)
+		require.Equal(t, raw, n)
+	})
+}
+
+func TestIdentityDoesNotPrint(t *testing.T) {
+	id := reading.NewIdentity("WVWZZZCD0NW000001")
+	r := reading.Reading{Key: "obd.09.02", Value: id}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		require.NotContains(t, fmt.Sprintf(verb, id), "WVWZZZ")
+		require.NotContains(t, fmt.Sprintf(verb, r), "WVWZZZ")
+		require.NotContains(t, fmt.Sprintf(verb, &r), "WVWZZZ")
+	}
+	b, _ := json.Marshal(struct{ V reading.Value }{id})
+	require.NotContains(t, string(b), "WVWZZZ")
+	require.Equal(t, "WVWZZZCD0NW000001", id.Reveal())
+}
