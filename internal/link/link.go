@@ -28,6 +28,26 @@ type Link interface {
 	Close() error
 }
 
+// LegacyFunctional is the header of a functional request on a bus before ISO 15765: a frame with frame.Legacy and this ID
+// asks every emission ECU. Which of K-line and J1850 it is, only the adapter finds out, so a link that has
+// Caps.LegacyBus puts the header of the open protocol (68 6A F1, 61 6A F1 or C2 33 F1) in its place. Data is the request
+// itself, service byte first, without length or checksum; an answer's ID is the header as received, its last byte the
+// ECU.
+const LegacyFunctional = 0x686AF1
+
+// Finding the bus. A link whose protocol is not known yet looks for it when it is sent the first frame: an 11-bit frame
+// is tried on the 11-bit protocols (500, then 250 kbit/s), a 29-bit frame on the 29-bit ones, a Legacy frame on K-line
+// and J1850. When none of them works, Recv says ErrNoVehicle, or ErrBus when the adapter reports a fault of the bus; the
+// link stays usable and the next frame of another kind is tried on its own protocols. Once a vehicle has answered, the
+// protocol stays. A frame of another kind then opens the search again.
+
+// Half-duplex links (Caps.HalfDuplex). Every Send opens a window; Recv yields what the adapter heard in it and then
+// ErrQuiet, at once and as often as it is called, until the next Send. A Send ends the window of the one before; what
+// comes late is dropped, never delivered as an answer to the new question. ErrGarbled from Recv says that something in
+// this window was damaged and dropped, after the link has repeated the request once by itself; the good frames have
+// been delivered, the window goes on to ErrQuiet. An adapter may close its window although an ECU answered with NRC
+// 0x78; its final answer is then lost and the request has to be sent again, with Hint.Wait.
+
 // Caps say what an adapter does by itself and what it can carry. Caps may change as the adapter learns (a protocol
 // found); callers ask again instead of keeping them.
 type Caps struct {
@@ -40,8 +60,10 @@ type Caps struct {
 	FlowControl bool
 	// SingleFrameOnly: a request must fit one ISO-TP single frame.
 	SingleFrameOnly bool
-	// Legacy: K-line or J1850; frames carry frame.Legacy and there is no ISO-TP.
+	// Legacy: the open protocol is K-line or J1850; frames carry frame.Legacy and there is no ISO-TP.
 	Legacy bool
+	// LegacyBus: frames with frame.Legacy can be sent, the link looks for a K-line or J1850 bus then.
+	LegacyBus bool
 	// FD: frames of up to 64 bytes can be sent.
 	FD bool
 	// Instant: answers are not bound to a clock (a recording, a simulated car on stepped time); ErrQuiet, never a
