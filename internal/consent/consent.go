@@ -3,6 +3,7 @@
 package consent
 
 import (
+	"errors"
 	"strings"
 	"time"
 )
@@ -41,6 +42,38 @@ var answerNames = [...]string{"unasked", "deferred", "granted", "refused", "with
 
 func (a Answer) String() string { return answerNames[min(a, Expired)] }
 
+// ParseAnswer is the mirror of String; the words yes and no stand for granted and refused.
+func ParseAnswer(s string) (Answer, error) {
+	switch s {
+	case "yes":
+		return Granted, nil
+	case "no":
+		return Refused, nil
+	}
+	for i, n := range answerNames {
+		if n == s {
+			return Answer(i), nil
+		}
+	}
+	return Unasked, errAnswer
+}
+
+// MarshalText writes the name of the answer.
+func (a Answer) MarshalText() ([]byte, error) {
+	if a > Expired {
+		return nil, errAnswer
+	}
+	return []byte(a.String()), nil
+}
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *Answer) UnmarshalText(b []byte) (err error) {
+	*a, err = ParseAnswer(string(b))
+	return err
+}
+
+var errAnswer = errors.New("consent: no such answer: want yes, no, deferred, withdrawn")
+
 // Yes reports whether the answer allows anything. Only Granted does.
 func (a Answer) Yes() bool { return a == Granted }
 
@@ -65,26 +98,37 @@ type Evidence struct {
 
 // Decision is one recorded answer to one purpose in one visit. Decisions are never changed; a later one supersedes.
 type Decision struct {
-	ID       string    `json:"id"` // unique, made by the ledger when it is recorded
-	Visit    string    `json:"visit"`
-	Purpose  Purpose   `json:"purpose"`
-	Answer   Answer    `json:"answer"` // Granted, Refused, Deferred or Withdrawn
-	At       time.Time `json:"at"`
-	Until    time.Time `json:"until,omitzero"` // end of the term; zero = until the purpose has ended
-	Evidence Evidence  `json:"evidence"`
-	Language string    `json:"language"` // of the notice that was shown: nl, de, fr, en
-	TakenBy  string    `json:"taken_by"` // who asked
-	Notice   string    `json:"notice"`   // version of the notice text
+	ID        string    `json:"id"` // unique, made when it is recorded
+	Visit     string    `json:"visit"`
+	Purpose   Purpose   `json:"purpose"`
+	Recipient string    `json:"recipient,omitempty"` // "" = every recipient of the purpose; else this one only
+	Answer    Answer    `json:"answer"`              // Granted, Refused, Deferred or Withdrawn
+	At        time.Time `json:"at"`
+	Until     time.Time `json:"until,omitzero"` // end of the term; zero = until the purpose has ended
+	Evidence  Evidence  `json:"evidence"`
+	Language  string    `json:"language"` // of the notice that was shown: nl, de, fr, en
+	TakenBy   string    `json:"taken_by"` // who asked
+	Notice    string    `json:"notice"`   // version of the notice text
+	Seq       uint64    `json:"-"`        // place in the ledger plus one; 0 = not recorded. It decides which decision is newest
 }
 
-// Standing returns where purpose stands at now: the newest decision on it, Expired when its term is over, Unasked when
-// there is none. ds may be in any order.
+// Standing returns where purpose stands at now for all recipients together: the newest decision that names none. See
+// StandingFor.
 func Standing(ds []Decision, purpose Purpose, now time.Time) (Answer, Decision) {
-	var last Decision
-	found := false
-	for _, d := range ds {
-		if d.Purpose == purpose && (!found || d.At.After(last.At) || d.At.Equal(last.At) && d.ID > last.ID) {
-			last, found = d, true
+	return StandingFor(ds, purpose, "", now)
+}
+
+// StandingFor returns where purpose stands at now towards one recipient: Unasked when there is no decision, Expired when
+// the term of a grant is over. ds may be in any order: the place in the ledger (Seq) decides which decision is newest, the
+// wall clock only among decisions that have no place. A decision that names the recipient counts for that recipient alone
+// and is only overruled by a newer one that names it too, or by a newer no to all: a customer who stopped one recipient is
+// not signed up again by a yes to the purpose in general.
+func StandingFor(ds []Decision, purpose Purpose, recipient string, now time.Time) (Answer, Decision) {
+	last, found := newest(ds, purpose, "")
+	if named, ok := newest(ds, purpose, recipient); ok && recipient != "" {
+		stopped := named.Answer == Refused || named.Answer == Withdrawn
+		if !found || newer(named, last) || stopped && last.Answer.Yes() {
+			last, found = named, true
 		}
 	}
 	switch {
@@ -94,4 +138,20 @@ func Standing(ds []Decision, purpose Purpose, now time.Time) (Answer, Decision) 
 		return Expired, last
 	}
 	return last.Answer, last
+}
+
+func newest(ds []Decision, purpose Purpose, recipient string) (last Decision, found bool) {
+	for _, d := range ds {
+		if d.Purpose == purpose && d.Recipient == recipient && (!found || newer(d, last)) {
+			last, found = d, true
+		}
+	}
+	return last, found
+}
+
+func newer(d, o Decision) bool {
+	if d.Seq != o.Seq {
+		return d.Seq > o.Seq
+	}
+	return d.At.After(o.At) || d.At.Equal(o.At) && d.ID > o.ID
 }
