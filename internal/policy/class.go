@@ -40,6 +40,7 @@ const (
 	Software        Category = "software"
 	Service         Category = "service"
 	WorkshopRecord  Category = "workshop-record"
+	Protocol        Category = "protocol" // frames that carry no value: questions, flow control, refusals; no reading has it
 	Movement        Category = "movement"
 	Location        Category = "location"
 	DriverProfile   Category = "driver-profile"
