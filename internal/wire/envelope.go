@@ -26,7 +26,7 @@ const (
 	MaxCodes       = 1024      // trouble codes
 	MaxValues      = 64        // values of the consumption record, sources of the mileage
 	MaxText        = 128       // characters of a text value
-	MaxKey         = 96        // characters of a key
+	MaxKey         = 160       // characters of a key
 	MaxNumber      = 32        // characters of a number
 )
 
@@ -45,7 +45,7 @@ type Envelope struct {
 	Day string `json:"day" jsonschema:"pattern=^[0-9]{4}-[0-9]{2}-[0-9]{2}$"`
 	// VIN is whole (17) or its first 11 characters; absent for quality and where none was read.
 	VIN     string `json:"vin,omitempty" jsonschema:"pattern=^[0-9A-HJ-NPR-Z]{11}([0-9A-HJ-NPR-Z]{6})?$"`
-	Purpose string `json:"purpose" jsonschema:"maxLength=96,pattern=^(service|obfcm|quality|third-party:[!-~]([ -~]*[!-~])?)$"`
+	Purpose string `json:"purpose" jsonschema:"maxLength=256,pattern=^(service|obfcm|quality|third-party:[!-~]([ -~]*[!-~])?)$"`
 	// Receipt is the id of the consent receipt; for quality a keyed pseudonym that only the station can resolve.
 	Receipt  string    `json:"receipt" jsonschema:"maxLength=96,pattern=^[A-Za-z0-9][A-Za-z0-9._:-]*$"`
 	Policy   Policy    `json:"policy"`
@@ -64,7 +64,7 @@ type Policy struct {
 
 // Reading is one value of one ECU. Absent values are not sent.
 type Reading struct {
-	Key   string `json:"key" jsonschema:"maxLength=96,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
+	Key   string `json:"key" jsonschema:"maxLength=160,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
 	Value Value  `json:"value"`
 	Unit  string `json:"unit,omitempty" jsonschema:"maxLength=16,pattern=^[!-~]+$"`
 	ECU   string `json:"ecu,omitempty" jsonschema:"maxLength=16,pattern=^[0-9A-Za-z._-]+$"`
@@ -90,7 +90,7 @@ type OBFCM struct {
 // Odometer is the mileage in km with its source. For quality it is rounded down to 10,000 km and has no verdict.
 type Odometer struct {
 	Km      Value     `json:"km"`
-	Source  string    `json:"source" jsonschema:"maxLength=96,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
+	Source  string    `json:"source" jsonschema:"maxLength=160,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
 	ECU     string    `json:"ecu,omitempty" jsonschema:"maxLength=16,pattern=^[0-9A-Za-z._-]+$"`
 	Verdict string    `json:"verdict,omitempty" jsonschema:"enum=consistent,enum=inconsistent,enum=no-verdict"`
 	Sources []Reading `json:"sources,omitempty" jsonschema:"maxItems=64"`
@@ -231,13 +231,13 @@ func (e *Envelope) rules() error {
 	if e.Purpose == "obfcm" && len(e.Readings)+len(e.Codes)+len(e.Software) > 0 {
 		return errors.New("obfcm carries the consumption record and the mileage only")
 	}
-	if e.Purpose == "service" || e.Purpose == "quality" {
+	if e.Purpose != "obfcm" {
 		if e.OBFCM != nil {
-			return errors.New("only obfcm and a third party may carry the consumption record")
+			return errors.New("only obfcm carries the consumption record")
 		}
 		for k := range e.Keys {
 			if strings.HasPrefix(k, "obfcm.") {
-				return errors.New("only obfcm and a third party may carry consumption keys")
+				return errors.New("only obfcm carries consumption keys")
 			}
 		}
 	}
