@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+
+	"obdgate/internal/reading"
 )
 
 // Len is the length of a VIN (ISO 3779).
@@ -41,6 +43,24 @@ func (v VIN) Reveal() string {
 		return ""
 	}
 	return *v.s
+}
+
+// Identity returns the VIN as a reading's value; the zero VIN is Absent.
+func (v VIN) Identity() reading.Value {
+	if v.s == nil {
+		return reading.Absent{Why: reading.NotAvailable}
+	}
+	return reading.NewIdentity(*v.s)
+}
+
+// FromReading returns the VIN a reading carries; ok is false for readings that are no VIN.
+func FromReading(r reading.Reading) (v VIN, ok bool) {
+	id, ok := r.Value.(reading.Identity)
+	if !ok {
+		return VIN{}, false
+	}
+	v, err := Parse(id.Reveal())
+	return v, err == nil
 }
 
 // IsZero reports whether no VIN was read.
