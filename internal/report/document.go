@@ -1,0 +1,267 @@
+// Package report is what people see of a visit: the scan document for programs, the repair report for technicians, the
+// two lists of what left and what stayed for customers. It is one of the three rooms that may reveal a VIN.
+package report
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	"obdgate/internal/obd"
+	"obdgate/internal/obfcm"
+	"obdgate/internal/odometer"
+	"obdgate/internal/policy"
+	"obdgate/internal/reading"
+	"obdgate/internal/visit"
+)
+
+// Schema names the scan document. A change that breaks readers gets a new one.
+const Schema = "obdgate/scan/v1"
+
+// Document is `obdgate scan --json`: one scan for programs on the technician's own machine, the VIN whole. Field names
+// are stable.
+type Document struct {
+	Schema    string            `json:"schema"`
+	Visit     string            `json:"visit"`
+	Link      string            `json:"link"`
+	Adapter   string            `json:"adapter,omitempty"`
+	Protocol  string            `json:"protocol"`
+	VIN       *string           `json:"vin"` // null when no ECU gave one
+	ECUs      []visit.ECU       `json:"ecus"`
+	DTCs      []DTC             `json:"dtcs"`
+	MIL       *bool             `json:"mil"`       // null when no ECU said
+	Readiness *obd.Readiness    `json:"readiness"` // null when no ECU said
+	OBFCM     OBFCM             `json:"obfcm"`
+	Odometer  Odometer          `json:"odometer"`
+	Readings  []Reading         `json:"readings"`
+	Frames    visit.Frames      `json:"frames"`
+	Withheld  []Withheld        `json:"withheld"`
+	Errors    []visit.ReadError `json:"errors"`
+}
+
+// DTC is one trouble code of one ECU in one memory.
+type DTC struct {
+	Code   string `json:"code"`
+	Format string `json:"format"`
+	Status string `json:"status"` // stored, pending, permanent
+	ECU    string `json:"ecu"`
+	Text   string `json:"text"`
+	Tag    string `json:"tag"`
+}
+
+// OBFCM is the consumption record. Numbers are null where the vehicle said "not available".
+type OBFCM struct {
+	Asked         bool                   `json:"asked"`
+	Reason        string                 `json:"reason,omitempty"` // refused or unasked, when not asked
+	TotalDistance *reading.Quantity      `json:"total_distance_km,omitempty"`
+	TotalFuel     *reading.Quantity      `json:"total_fuel_l,omitempty"`
+	RecDistance   *reading.Quantity      `json:"recent_distance_km,omitempty"`
+	RecFuel       *reading.Quantity      `json:"recent_fuel_l,omitempty"`
+	More          map[string]OBFCMNumber `json:"more,omitempty"` // every other field, by its key
+	Verdict       string                 `json:"verdict,omitempty"`
+	Reasons       []string               `json:"reasons,omitempty"`
+	Layout        string                 `json:"layout,omitempty"`
+	ECU           string                 `json:"ecu,omitempty"`
+}
+
+// OBFCMNumber is a further field of the record, plug-in hybrids' above all.
+type OBFCMNumber struct {
+	Value *reading.Quantity `json:"value"`
+	Unit  string            `json:"unit,omitempty"`
+}
+
+// Odometer is the mileage with its sources.
+type Odometer struct {
+	Km      *reading.Quantity `json:"km"`
+	Source  string            `json:"source,omitempty"` // "01A6"
+	Verdict string            `json:"verdict"`
+	Reason  string            `json:"reason,omitempty"`
+	Sources []OdometerSource  `json:"sources"`
+}
+
+// OdometerSource is one source's distance.
+type OdometerSource struct {
+	Source     string           `json:"source"`
+	ECU        string           `json:"ecu"`
+	Km         reading.Quantity `json:"km"`
+	Comparable bool             `json:"comparable"`
+}
+
+// Reading is one value. Value is a number, a string, true/false, or null with Absent saying why.
+type Reading struct {
+	Key      string `json:"key"`
+	Name     string `json:"name"`
+	Value    any    `json:"value"`
+	Unit     string `json:"unit,omitempty"`
+	Absent   string `json:"absent,omitempty"`
+	ECU      string `json:"ecu"`
+	Tag      string `json:"tag"`
+	Category string `json:"category"`
+	Raw      string `json:"raw,omitempty"`
+}
+
+// Withheld counts the values of one category that no upload will ever carry.
+type Withheld struct {
+	Category string `json:"category"`
+	Count    int    `json:"count"`
+}
+
+// New makes the document of one scan. lang is the language of trouble code texts.
+func New(visitID string, s visit.Scan, p *policy.Policy, lang string) Document {
+	d := Document{
+		Schema: Schema, Visit: visitID, Link: s.Link, Adapter: s.Adapter, Protocol: s.Protocol,
+		ECUs: orEmpty(s.ECUs), DTCs: []DTC{}, Readings: []Reading{}, Frames: s.Frames,
+		Withheld: withheld(s, p), Errors: orEmpty(s.Errors),
+		MIL: obd.MIL(s.Readings), Readiness: obd.ReadinessOf(s.Readings),
+		OBFCM: consumption(s), Odometer: mileage(s.Odometer),
+	}
+	if !s.VIN.IsZero() {
+		text := s.VIN.Reveal()
+		d.VIN = &text
+	}
+	for _, r := range s.Readings {
+		tag := p.Tag(r).Tag()
+		if dtc, ok := faultOf(r, tag, lang); ok {
+			d.DTCs = append(d.DTCs, dtc)
+			continue
+		}
+		d.Readings = append(d.Readings, readingOf(r, tag))
+	}
+	return d
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func readingOf(r reading.Reading, tag policy.Tag) Reading {
+	out := Reading{
+		Key: string(r.Key), Name: r.Name, ECU: r.ECU, Tag: tag.Class.String(), Category: categoryName(tag),
+		Raw: strings.ToUpper(hex.EncodeToString(r.Raw)),
+	}
+	switch v := r.Value.(type) {
+	case reading.Quantity:
+		out.Value, out.Unit = v, string(v.Unit)
+	case reading.Code:
+		switch {
+		case v.Bool:
+			out.Value = v.N != 0
+		case v.Label != "":
+			out.Value = v.Label
+		default:
+			out.Value = v.N
+		}
+	case reading.Text:
+		out.Value = string(v)
+	case reading.Identity:
+		out.Value = v.Reveal()
+	case reading.Absent:
+		out.Absent = v.Why.String()
+	}
+	return out
+}
+
+func categoryName(t policy.Tag) string {
+	if t.Category == "" {
+		return string(policy.NoCategory)
+	}
+	return string(t.Category)
+}
+
+// withheld counts, per category, the values that are not technical. Trouble codes and consumption are not in it: consent
+// decides about those.
+func withheld(s visit.Scan, p *policy.Policy) []Withheld {
+	out := []Withheld{}
+	index := map[string]int{}
+	for _, r := range s.Readings {
+		tag := p.Tag(r).Tag()
+		if tag.Class.Releasable() {
+			continue
+		}
+		name := categoryName(tag)
+		i, ok := index[name]
+		if !ok {
+			i = len(out)
+			index[name] = i
+			out = append(out, Withheld{Category: name})
+		}
+		out[i].Count++
+	}
+	return out
+}
+
+func consumption(s visit.Scan) OBFCM {
+	o := OBFCM{Asked: s.OBFCM.Outcome.Asked(), Reasons: s.OBFCM.Reasons, Layout: s.OBFCM.Layout, ECU: s.OBFCM.ECU}
+	if !o.Asked {
+		o.Reason = string(s.OBFCM.Outcome)
+		if o.Reason == "" {
+			o.Reason = string(obfcm.Unasked)
+		}
+		return o
+	}
+	o.Verdict = string(s.OBFCM.Outcome)
+	for _, r := range s.Readings {
+		field, ok := strings.CutPrefix(string(r.Key), "obfcm.")
+		if !ok || s.OBFCM.ECU != "" && r.ECU != s.OBFCM.ECU {
+			continue
+		}
+		var q *reading.Quantity
+		if v, ok := r.Value.(reading.Quantity); ok {
+			q = &v
+		}
+		switch field {
+		case "lifetime_distance":
+			o.TotalDistance = q
+		case "lifetime_fuel":
+			o.TotalFuel = q
+		case "recent_distance":
+			o.RecDistance = q
+		case "recent_fuel":
+			o.RecFuel = q
+		default:
+			if o.More == nil {
+				o.More = map[string]OBFCMNumber{}
+			}
+			n := OBFCMNumber{Value: q}
+			if q != nil {
+				n.Unit = string(q.Unit)
+			}
+			o.More[field] = n
+		}
+	}
+	return o
+}
+
+func mileage(v odometer.Verdict) Odometer {
+	o := Odometer{Verdict: string(v.Outcome), Reason: v.Reason, Sources: []OdometerSource{}}
+	if v.Outcome == "" {
+		o.Verdict = string(odometer.NoVerdict)
+	}
+	for i, s := range v.Sources {
+		src := OdometerSource{Source: SourceName(s.Key), ECU: s.ECU, Km: s.Km, Comparable: s.Comparable}
+		o.Sources = append(o.Sources, src)
+		if i == v.Chosen {
+			km := s.Km
+			o.Km, o.Source = &km, src.Source
+		}
+	}
+	return o
+}
+
+// SourceName is a key as technicians write it: obd.01.A6 is "01A6", uds.22.F4A6 "22F4A6"; others stay as they are.
+func SourceName(k reading.Key) string {
+	parts := strings.Split(string(k), ".")
+	if len(parts) >= 3 && (parts[0] == "obd" || parts[0] == "uds") && parts[1] != "dtc" {
+		return parts[1] + parts[2]
+	}
+	return string(k)
+}
+
+// JSON writes the document, indented, with a newline.
+func (d Document) JSON() ([]byte, error) {
+	b, err := json.MarshalIndent(d, "", "  ")
+	return append(b, '\n'), err
+}

@@ -1,0 +1,157 @@
+package scan
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"strings"
+
+	"obdgate/internal/diag"
+	"obdgate/internal/link"
+	"obdgate/internal/obd"
+	"obdgate/internal/obfcm"
+	"obdgate/internal/reading"
+	"obdgate/internal/uds"
+	"obdgate/internal/visit"
+)
+
+// maxFaults link faults in a row end a scan: the adapter or the bus is not coming back.
+const maxFaults = 3
+
+// errRefusedQuestion guards the promise behind the plan: it is a fault of this package when it is ever seen.
+var errRefusedQuestion = errors.New("scan: a consumption question outside the plan was stopped before the bus")
+
+// answer is what one ECU said, decoded.
+type answer struct {
+	ecu      *ecu
+	readings []reading.Reading
+	err      error // why readings are missing or not whole
+}
+
+// ask puts one question and decodes every answer. Faults of a single ECU are in the answers; the error ends the scan. A
+// question that everybody leaves unanswered gives no answers.
+func (r *reader) ask(ctx context.Context, q diag.Request) ([]answer, error) {
+	if obfcm.IsOBFCM(q.Payload) && !r.o.Plan.AsksConsumption() {
+		return nil, errRefusedQuestion
+	}
+	got, err := r.conn.Request(ctx, q)
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, link.ErrGone) || errors.Is(err, link.ErrClosed) {
+			return nil, err
+		}
+		if errors.Is(err, link.ErrUnrecorded) {
+			r.missing("", q.Payload, err, "")
+		} else {
+			if r.faults++; r.faults >= maxFaults {
+				return nil, err
+			}
+			r.missing("", q.Payload, err, hintOf(err))
+		}
+	} else {
+		r.faults = 0
+	}
+	out := make([]answer, 0, len(got))
+	for _, a := range got {
+		e := r.ecu(a.Addr)
+		one := answer{ecu: e, err: a.Err}
+		if a.Err == nil {
+			one.readings, one.err = decode(q.Payload, a)
+			for i := range one.readings {
+				one.readings[i].ECU, one.readings[i].From = e.label, a.From
+			}
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+func decode(req []byte, a diag.Answer) ([]reading.Reading, error) {
+	switch {
+	case obfcm.IsOBFCM(req):
+		return obfcm.Decode(req, a.Payload)
+	case req[0] == 0x22 || req[0] == 0x19:
+		return uds.Decode(req, a.Payload)
+	case a.Legacy:
+		return obd.DecodeLegacy(req, a.Payload)
+	}
+	return obd.Decode(req, a.Payload)
+}
+
+// keep stores an answer's readings and names what is wrong with it. expected says that the ECU claims to have what it
+// was asked for: a refusal is then an error, otherwise it is normal.
+func (r *reader) keep(req []byte, answers []answer, expected func(*ecu) bool) {
+	for _, a := range answers {
+		r.s.Readings = append(r.s.Readings, a.readings...)
+		if a.err == nil || errors.Is(a.err, obd.ErrOverlong) && len(a.readings) > 0 {
+			if a.err != nil {
+				r.missing(a.ecu.label, req, a.err, "")
+			}
+			continue
+		}
+		var n *diag.Negative
+		if errors.As(a.err, &n) && n.Ignorable() && !expected(a.ecu) {
+			continue
+		}
+		r.missing(a.ecu.label, req, a.err, hintOf(a.err))
+	}
+}
+
+// missing names one question that was not answered fully. It is put once per ECU and question.
+func (r *reader) missing(ecu string, req []byte, err error, hint string) {
+	e := visit.ReadError{ECU: ecu, Request: strings.ToUpper(hex.EncodeToString(req)), Error: err.Error(), Hint: hint}
+	for _, have := range r.s.Errors {
+		if have == e {
+			return
+		}
+	}
+	r.s.Errors = append(r.s.Errors, e)
+}
+
+var errSilent = errors.New("no answer, although the control unit says it has this")
+
+func hintOf(err error) string {
+	var n *diag.Negative
+	var l *link.Error
+	switch {
+	case errors.As(err, &n):
+		return n.Hint()
+	case errors.As(err, &l):
+		return l.Hint
+	case errors.Is(err, diag.ErrTimeout), errors.Is(err, diag.ErrSequence):
+		return "scan again; if it stays, check the plug and the adapter"
+	}
+	return ""
+}
+
+// target is the whole vehicle when several ECUs are meant, else the one.
+func (r *reader) target(who []*ecu) diag.Request {
+	if len(who) == 1 {
+		return diag.Request{To: diag.Physical(who[0].addr), Expect: 1}
+	}
+	return diag.Request{To: r.bus.Functional, Expect: len(who)}
+}
+
+// having returns the ECUs that pass.
+func (r *reader) having(pass func(*ecu) bool) []*ecu {
+	var out []*ecu
+	for _, e := range r.ecus {
+		if pass(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// answered returns the answers' ECUs that gave usable readings.
+func answered(answers []answer, e *ecu) bool {
+	for _, a := range answers {
+		if a.ecu == e && obd.Usable(a.err) {
+			return true
+		}
+	}
+	return false
+}
+
+func always(*ecu) bool { return true }
+func never(*ecu) bool  { return false }
+

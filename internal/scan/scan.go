@@ -1,0 +1,164 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"obdgate/dbc"
+	"obdgate/internal/diag"
+	"obdgate/internal/isotp"
+	"obdgate/internal/link"
+	"obdgate/internal/obd"
+	"obdgate/internal/odometer"
+	"obdgate/internal/policy"
+	"obdgate/internal/reading"
+	"obdgate/internal/visit"
+)
+
+// Options of one scan. Policy must be set.
+type Options struct {
+	Plan   Plan
+	Policy *policy.Policy
+	DBC    *dbc.Database // broadcast signals, nil = none known
+	Link   string        // the link's address as typed, kept in the result
+	At     time.Time     // when the scan is made
+	// Record gets every frame as a candump log with personal bytes masked; nil = no recording.
+	Record io.Writer
+	// Progress is told what is being read, in short; nil = nobody listens.
+	Progress func(Step)
+	Log      *slog.Logger // nil = silent
+}
+
+// Step is a part of a scan, for progress.
+type Step string
+
+const (
+	StepBus         Step = "bus"
+	StepSupport     Step = "support"
+	StepIdentity    Step = "identity"
+	StepCodes       Step = "codes"
+	StepValues      Step = "values"
+	StepConsumption Step = "consumption"
+	StepSoftware    Step = "software"
+)
+
+// Steps are all steps of a full plan, in order.
+var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepValues, StepConsumption, StepSoftware}
+
+// ErrNoPolicy: a scan without rules would tag nothing.
+var ErrNoPolicy = errors.New("scan: no policy")
+
+// Run reads the vehicle on l as the plan allows. It returns what was read even when it fails: the scan is then partial
+// and names what is missing in Errors. The error is a fault of the link (it wraps link's sentinel), the end of ctx, or
+// of the recording. l stays the caller's to close.
+func Run(ctx context.Context, l link.Link, o Options) (visit.Scan, error) {
+	if o.Policy == nil {
+		return visit.Scan{}, ErrNoPolicy
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	t := newTags(o)
+	r := &reader{
+		conn: diag.New(l, diag.Options{Tap: t.frame, Logger: o.Log}), o: o,
+		s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())},
+	}
+	err := r.run(ctx)
+	r.s.Adapter = l.Caps().Adapter
+	r.finish()
+	frames, tagErr := t.close()
+	r.s.Frames = frames
+	return r.s, errors.Join(err, tagErr)
+}
+
+// ecu is one control unit that answered, and what it says it has.
+type ecu struct {
+	addr  isotp.Address
+	label string
+	pids  obd.Set // service 01
+	types obd.Set // service 09
+	alone bool    // combined requests do not work with it
+	name  string
+}
+
+// reader is one scan being made. It lives for one Run and one goroutine.
+type reader struct {
+	conn   *diag.Conn
+	o      Options
+	bus    diag.Bus
+	ecus   []*ecu // in the order of their addresses
+	s      visit.Scan
+	faults int // link faults in a row
+	vins   []vinSource
+}
+
+func (r *reader) run(ctx context.Context) error {
+	steps := []struct {
+		name Step
+		do   func(context.Context) error
+	}{
+		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
+		{StepValues, r.readValues}, {StepConsumption, r.readConsumption}, {StepSoftware, r.readSoftware},
+	}
+	for _, s := range steps {
+		if r.o.Progress != nil {
+			r.o.Progress(s.name)
+		}
+		r.o.Log.Debug("scan", "step", string(s.name))
+		if err := s.do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findBus asks until somebody answers.
+func (r *reader) findBus(ctx context.Context) error {
+	bus, err := r.conn.Find(ctx)
+	if err != nil {
+		return err
+	}
+	r.bus = bus
+	r.s.Protocol = bus.Protocol
+	for _, a := range bus.ECUs {
+		r.ecu(a)
+	}
+	return nil
+}
+
+// ecu returns the entry of an address, made on first sight.
+func (r *reader) ecu(a isotp.Address) *ecu {
+	for _, e := range r.ecus {
+		if e.addr == a {
+			return e
+		}
+	}
+	e := &ecu{addr: a, label: a.ECU()}
+	r.ecus = append(r.ecus, e)
+	slices.SortStableFunc(r.ecus, func(a, b *ecu) int { return cmp.Compare(a.addr.Rx, b.addr.Rx) })
+	return e
+}
+
+// finish puts the result into the order that does not depend on who answered first, and weighs what was read.
+func (r *reader) finish() {
+	for _, e := range r.ecus {
+		r.s.ECUs = append(r.s.ECUs, visit.ECU{Address: e.label, Name: e.name})
+	}
+	order := map[string]int{}
+	for i, e := range r.ecus {
+		order[e.label] = i
+	}
+	slices.SortStableFunc(r.s.Readings, func(a, b reading.Reading) int {
+		return cmp.Or(cmp.Compare(order[a.ECU], order[b.ECU]), cmp.Compare(a.Key, b.Key))
+	})
+	slices.SortStableFunc(r.s.Errors, func(a, b visit.ReadError) int {
+		return cmp.Or(cmp.Compare(order[a.ECU], order[b.ECU]), cmp.Compare(a.Request, b.Request))
+	})
+	r.s.Odometer = odometer.Weigh(r.s.Readings)
+	r.judgeConsumption()
+}

@@ -1,0 +1,362 @@
+package scan
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+
+	"obdgate/internal/diag"
+	"obdgate/internal/obd"
+	"obdgate/internal/reading"
+	"obdgate/internal/vin"
+)
+
+// readSupport asks what each ECU has. What Find already heard is not asked again.
+func (r *reader) readSupport(ctx context.Context) error {
+	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+		return r.readDIDSupport(ctx)
+	}
+	if err := r.support(ctx, 0x01, func(e *ecu) *obd.Set { return &e.pids }); err != nil {
+		return err
+	}
+	return r.support(ctx, 0x09, func(e *ecu) *obd.Set { return &e.types })
+}
+
+// support asks a service's bitmaps: the first of everyone, the others of those that announce them, several in one
+// question where the service allows it (J1979: service 01).
+func (r *reader) support(ctx context.Context, sid byte, set func(*ecu) *obd.Set) error {
+	first := []byte{sid, 0x00}
+	found, known := r.bus.Heard[string(first)]
+	var answers []answer
+	var err error
+	if known {
+		answers = r.decodeHeard(first, found)
+	} else if answers, err = r.ask(ctx, diag.Request{To: r.bus.Functional, Payload: first, Expect: len(r.ecus)}); err != nil {
+		return err
+	}
+	r.takeSupport(sid, first, answers, set)
+	if sid == 0x01 && !r.bus.Functional.Legacy {
+		if err := r.moreBitmaps(ctx, sid, []byte{0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0}, set); err != nil {
+			return err
+		}
+	}
+	if sid == 0x09 { // types past 20 are all consumption; 09 20 itself would be such a question
+		return nil
+	}
+	for base := 0x20; base <= 0xE0; base += 0x20 {
+		if err := r.moreBitmaps(ctx, sid, []byte{byte(base)}, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moreBitmaps asks bitmaps of the ECUs that announce the first of them and have not answered it yet.
+func (r *reader) moreBitmaps(ctx context.Context, sid byte, bases []byte, set func(*ecu) *obd.Set) error {
+	who := r.having(func(e *ecu) bool { return set(e).Has(bases[0]) && !r.have(e, sid, bases[0]) && !(len(bases) > 1 && e.alone) })
+	if len(who) == 0 {
+		return nil
+	}
+	q := r.target(who)
+	q.Payload = append([]byte{sid}, bases...)
+	answers, err := r.ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	if len(bases) > 1 { // a refusal of the combination is no loss: each is asked alone next
+		for _, e := range who {
+			e.alone = !answered(answers, e)
+		}
+		answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
+	}
+	r.takeSupport(sid, q.Payload, answers, set)
+	return nil
+}
+
+func (r *reader) takeSupport(sid byte, req []byte, answers []answer, set func(*ecu) *obd.Set) {
+	r.keep(req, answers, never)
+	for _, a := range answers {
+		*set(a.ecu) = set(a.ecu).Union(obd.Supported(sid, a.readings))
+	}
+}
+
+// have reports whether an ECU already gave service sid's id.
+func (r *reader) have(e *ecu, sid, id byte) bool {
+	return slices.ContainsFunc(r.s.Readings, func(v reading.Reading) bool {
+		return v.ECU == e.label && len(v.Raw) > 1 && v.Raw[0] == sid|0x40 && v.Raw[1] == id
+	})
+}
+
+// vinSource is one ECU's VIN.
+type vinSource struct {
+	ecu *ecu
+	vin vin.VIN
+}
+
+// readVIN asks 09 02, and 22 F190 where that gave none.
+func (r *reader) readVIN(ctx context.Context) error {
+	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) })
+	if len(who) > 0 {
+		q := r.target(who)
+		q.Payload = []byte{0x09, 0x02}
+		answers, err := r.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		r.keep(q.Payload, answers, func(e *ecu) bool { return e.types.Has(0x02) })
+		r.takeVIN(answers)
+	}
+	for _, e := range r.ecus {
+		if len(r.vins) > 0 || r.bus.Functional.Legacy {
+			break
+		}
+		q := diag.Request{To: diag.Physical(e.addr), Payload: []byte{0x22, 0xF1, 0x90}, Expect: 1}
+		answers, err := r.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		r.keep(q.Payload, answers, never)
+		r.takeVIN(answers)
+	}
+	if len(r.vins) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(r.vins, func(a, b vinSource) int { return int(a.ecu.addr.Rx) - int(b.ecu.addr.Rx) })
+	r.s.VIN = r.vins[0].vin
+	for _, v := range r.vins[1:] {
+		if !v.vin.Equal(r.s.VIN) {
+			r.missing(v.ecu.label, []byte{0x09, 0x02}, errTwoVINs, "a control unit comes from another vehicle, or was never coded")
+		}
+	}
+	return nil
+}
+
+func (r *reader) takeVIN(answers []answer) {
+	for _, a := range answers {
+		for _, v := range a.readings {
+			if n, ok := vin.FromReading(v); ok {
+				r.vins = append(r.vins, vinSource{a.ecu, n})
+			}
+		}
+	}
+}
+
+var errTwoVINs = errors.New("this control unit gives another VIN than the others")
+
+// readCodes asks stored, pending and permanent trouble codes of everyone. Permanent ones are not required outside the
+// US: silence there is normal.
+func (r *reader) readCodes(ctx context.Context) error {
+	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+		return r.readUDSCodes(ctx)
+	}
+	for _, sid := range []byte{0x03, 0x07, 0x0A} {
+		q := diag.Request{To: r.bus.Functional, Payload: []byte{sid}, Expect: len(r.ecus)}
+		answers, err := r.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		r.keep(q.Payload, answers, func(*ecu) bool { return sid == 0x03 })
+		for _, e := range r.ecus {
+			if sid == 0x03 && !spoke(answers, e) && e.pids.Len() > 0 {
+				r.missing(e.label, q.Payload, errSilent, "scan again; if it stays, the control unit is faulty")
+			}
+		}
+	}
+	return nil
+}
+
+func spoke(answers []answer, e *ecu) bool {
+	return slices.ContainsFunc(answers, func(a answer) bool { return a.ecu == e })
+}
+
+// quickPIDs are what a quick plan asks of service 01: readiness, standard, run time, distances, supply voltage, fuel type,
+// odometer.
+var quickPIDs = []byte{0x01, 0x1C, 0x1F, 0x21, 0x31, 0x41, 0x42, 0x4D, 0x4E, 0x51, 0xA6}
+
+// readValues asks every PID an ECU has, up to six in one question on CAN. An ECU that does not answer a combination
+// whole is asked one by one for what is missing.
+func (r *reader) readValues(ctx context.Context) error {
+	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+		return r.readDIDValues(ctx)
+	}
+	var all obd.Set
+	for _, e := range r.ecus {
+		all = all.Union(e.pids)
+	}
+	var want obd.Set
+	for _, id := range all.IDs() {
+		if !obd.IsBitmap(id) && (r.o.Plan.Depth() == Full || slices.Contains(quickPIDs, id)) {
+			want.Add(id)
+		}
+	}
+	most := 6
+	if r.bus.Functional.Legacy {
+		most = 1
+	}
+	for _, payload := range obd.Plan(want, most) {
+		if err := r.batch(ctx, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// batch asks one combination of everyone who has some of it, then what is missing one by one.
+func (r *reader) batch(ctx context.Context, payload []byte) error {
+	combined := len(payload) > 2
+	who := r.having(func(e *ecu) bool { return hasAny(e.pids, payload[1:]) && !(combined && e.alone) })
+	if len(who) > 0 {
+		q := r.target(who)
+		q.Payload, q.Frames = payload, expectedFrames(who, payload)
+		answers, err := r.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		if combined {
+			for _, e := range who {
+				e.alone = !answered(answers, e)
+			}
+			answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
+		}
+		r.keep(payload, answers, func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })
+	}
+	for _, e := range r.ecus {
+		for _, id := range payload[1:] {
+			if !e.pids.Has(id) || r.have(e, 0x01, id) {
+				continue
+			}
+			if err := r.single(ctx, e, id, combined); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// single asks one PID of one ECU. again is false when the same question has just been put and only its failure is left
+// to be named.
+func (r *reader) single(ctx context.Context, e *ecu, id byte, again bool) error {
+	req := []byte{0x01, id}
+	if again {
+		answers, err := r.ask(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1})
+		if err != nil {
+			return err
+		}
+		r.keep(req, answers, always)
+		if spoke(answers, e) {
+			return nil
+		}
+	}
+	if !r.named(e, req) {
+		r.missing(e.label, req, errSilent, "")
+	}
+	return nil
+}
+
+// physical is one ECU as a target; legacy buses are asked functionally, as J1979 does there.
+func (r *reader) physical(e *ecu) diag.Target {
+	if r.bus.Functional.Legacy {
+		return r.bus.Functional
+	}
+	return diag.Physical(e.addr)
+}
+
+// named reports whether a failed question of an ECU, or of the whole link, stands in the errors already.
+func (r *reader) named(e *ecu, req []byte) bool {
+	for _, m := range r.s.Errors {
+		if (m.ECU == e.label || m.ECU == "") && strings.EqualFold(m.Request, hex.EncodeToString(req)) {
+			return true
+		}
+	}
+	return false
+}
+
+func hasAny(s obd.Set, ids []byte) bool { return slices.ContainsFunc(ids, s.Has) }
+
+// expectedFrames is how many CAN frames the answers to a service 01 question take, 0 when a length is not fixed
+// (ISO 15765-2: 7 bytes in a single frame, 6 in a first, 7 in each further one).
+func expectedFrames(who []*ecu, payload []byte) int {
+	total := 0
+	for _, e := range who {
+		n := 1
+		for _, id := range payload[1:] {
+			if !e.pids.Has(id) {
+				continue
+			}
+			least, most, known := obd.Lengths(id)
+			if !known || least != most {
+				return 0
+			}
+			n += 1 + least
+		}
+		total++
+		if n > 7 {
+			total += (n - 6 + 6) / 7
+		}
+	}
+	return total
+}
+
+// readSoftware asks calibration ids, their verification numbers, names and the other identification an ECU announces.
+// Message counts (odd types up to 09, K-line only) carry nothing.
+func (r *reader) readSoftware(ctx context.Context) error {
+	var want obd.Set
+	for _, e := range r.ecus {
+		want = want.Union(e.types)
+	}
+	for _, id := range want.IDs() {
+		if obd.IsBitmap(id) || id == 0x02 || id < 0x0A && id%2 == 1 || obd.Elsewhere(id) {
+			continue
+		}
+		if r.o.Plan.Depth() == Quick && id != 0x0A {
+			continue
+		}
+		who := r.having(func(e *ecu) bool { return e.types.Has(id) })
+		q := r.target(who)
+		q.Payload = []byte{0x09, id}
+		answers, err := r.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		r.keep(q.Payload, answers, always)
+		for _, e := range who {
+			if !spoke(answers, e) && !r.named(e, q.Payload) {
+				r.missing(e.label, q.Payload, errSilent, "")
+			}
+		}
+		for _, a := range answers {
+			if name, ok := ecuName(id, a.readings); ok {
+				a.ecu.name = name
+			}
+		}
+	}
+	return nil
+}
+
+func ecuName(id byte, rs []reading.Reading) (string, bool) {
+	if id != 0x0A || len(rs) == 0 {
+		return "", false
+	}
+	name, ok := rs[0].Value.(reading.Text)
+	return string(name), ok
+}
+
+// decodeHeard decodes answers that were heard while the bus was found.
+func (r *reader) decodeHeard(req []byte, heard []diag.Answer) []answer {
+	var out []answer
+	for _, a := range heard {
+		e := r.ecu(a.Addr)
+		one := answer{ecu: e, err: a.Err}
+		if a.Err == nil {
+			one.readings, one.err = decode(req, a)
+			for i := range one.readings {
+				one.readings[i].ECU, one.readings[i].From = e.label, a.From
+			}
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
