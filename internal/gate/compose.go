@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math/big"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,10 +56,10 @@ func (g *Gate) compose(in Input, receipt string) (*wire.Envelope, error) {
 	return e, nil
 }
 
-// purposeOnWire spells a third party's name in ASCII (percent-encoded UTF-8), which is all the schema knows.
+// purposeOnWire spells a third party's name as the schema does.
 func purposeOnWire(p consent.Purpose) string {
 	if name, third := strings.CutPrefix(string(p), "third-party:"); third {
-		return "third-party:" + url.PathEscape(name)
+		return "third-party:" + wire.Name(name)
 	}
 	return string(p)
 }

@@ -1,6 +1,9 @@
 package wire
 
-import "strings"
+import (
+	"net/url"
+	"strings"
+)
 
 // appendString writes printable ASCII; everything else is refused before it gets here.
 func appendString(dst []byte, s string) []byte {
@@ -116,3 +119,6 @@ func Printable(s string) string {
 	}
 	return strings.TrimSpace(string(b))
 }
+
+// Name returns the spelling of an organisation's name on the wire: percent-encoded UTF-8, printable ASCII without spaces.
+func Name(s string) string { return url.PathEscape(s) }

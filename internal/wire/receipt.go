@@ -25,7 +25,7 @@ type Receipt struct {
 	Schema    string `json:"schema" jsonschema:"enum=obdgate/receipt/v1"`
 	Envelope  string `json:"envelope" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	Station   string `json:"station" jsonschema:"maxLength=64,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-	Collector string `json:"collector" jsonschema:"maxLength=64,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+	Collector string `json:"collector" jsonschema:"maxLength=256,pattern=^[!-~]+$"`                                  // as Name spells it
 	Received  string `json:"received" jsonschema:"pattern=^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"` // UTC, whole seconds
 	Key       string `json:"key" jsonschema:"pattern=^[0-9a-f]{16}$"`                                                // KeyID of the signing key
 	Signature string `json:"signature" jsonschema:"pattern=^[A-Za-z0-9_-]{86}$"`                                     // Ed25519, base64url without padding
@@ -36,7 +36,7 @@ type Erasure struct {
 	Schema    string `json:"schema" jsonschema:"enum=obdgate/erasure/v1"`
 	Envelope  string `json:"envelope" jsonschema:"pattern=^[0-9a-f]{64}$"`
 	Station   string `json:"station" jsonschema:"maxLength=64,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$"`
-	Collector string `json:"collector" jsonschema:"maxLength=64,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$"`
+	Collector string `json:"collector" jsonschema:"maxLength=256,pattern=^[!-~]+$"`                                // as Name spells it
 	Erased    string `json:"erased" jsonschema:"pattern=^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"` // UTC, whole seconds
 	Key       string `json:"key" jsonschema:"pattern=^[0-9a-f]{16}$"`
 	Signature string `json:"signature" jsonschema:"pattern=^[A-Za-z0-9_-]{86}$"`
