@@ -74,6 +74,14 @@ func (r *Receiver) Partial() []byte {
 	return r.buf
 }
 
+// Progress is how many bytes of the running message have arrived and how many were announced; 0, 0 if there is none.
+func (r *Receiver) Progress() (got, want int) {
+	if r.want == 0 {
+		return 0, 0
+	}
+	return len(r.buf), r.want
+}
+
 // Deadline is when the running message is given up unless a frame comes; false if none is running.
 func (r *Receiver) Deadline() (time.Duration, bool) { return r.deadline, r.want > 0 }
 

@@ -1,0 +1,187 @@
+package diag
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"obdgate/internal/isotp"
+	"obdgate/internal/link"
+)
+
+// Kind is how a vehicle wants to be asked (SAE J1979, J1979-2).
+type Kind string
+
+const (
+	Classic  Kind = "classic"  // services 01..0A
+	OBDonUDS Kind = "obdonuds" // 22 F4xx, F8xx and 19 instead
+	Dual     Kind = "dual"     // both; classic is used
+	UDSOnly  Kind = "uds-only" // answers UDS, but has no emission ECU, or a gateway hides it
+)
+
+// Bus is a vehicle that was found.
+type Bus struct {
+	// Protocol for people. Where the link does not know the bit rate it is the usual one.
+	Protocol   string
+	Functional Target          // asks everybody
+	ECUs       []isotp.Address // that answered, in the order they did
+	Kind       Kind
+	Heard      map[string][]Answer // answers to the questions of the search, by payload: they need not be asked again
+}
+
+var (
+	askPIDs     = []byte{0x01, 0x00}
+	askProtocol = []byte{0x22, 0xF8, 0x10}
+	askUDSPIDs  = []byte{0x22, 0xF4, 0x00}
+	askVIN      = []byte{0x22, 0xF1, 0x90}
+)
+
+// Find looks for the vehicle: 01 00 with 11-bit identifiers, then with 29-bit ones; the UDS questions that only newer
+// vehicles answer on both; at last the buses before CAN, if the link has them. Any answer, a refusal included, proves a
+// bus; on it Find learns the kind. Silence everywhere is link.ErrNoVehicle, a fault of the bus link.ErrBus; both are in
+// a *link.Error with a hint. Other errors of the link end the search.
+func (c *Conn) Find(ctx context.Context) (Bus, error) {
+	if err := c.lock(ctx); err != nil {
+		return Bus{}, err
+	}
+	defer func() { c.turn <- struct{}{} }()
+	s := search{conn: c}
+	can := []Target{Functional11, Functional29}
+	for _, to := range can {
+		if found, err := s.probe(ctx, to, askPIDs); err != nil || found {
+			return s.bus(ctx, err)
+		}
+	}
+	for _, to := range can {
+		for _, payload := range [][]byte{askProtocol, askUDSPIDs, askVIN} {
+			if found, err := s.probe(ctx, to, payload); err != nil || found {
+				return s.bus(ctx, err)
+			}
+		}
+	}
+	if c.link.Caps().LegacyBus || c.link.Caps().Legacy {
+		if found, err := s.probe(ctx, FunctionalLegacy, askPIDs); err != nil || found {
+			return s.bus(ctx, err)
+		}
+	}
+	return Bus{}, s.nobody()
+}
+
+// search is one run of Find.
+type search struct {
+	conn    *Conn
+	target  Target
+	ecus    []isotp.Address
+	classic bool // 41 was heard
+	uds     bool // 62 to an OBDonUDS question was heard
+	heard   map[string][]Answer
+	fault   error
+}
+
+// probe asks one question. Silence, a bus that does not work and a frame that the link cannot send are no errors here.
+func (s *search) probe(ctx context.Context, to Target, payload []byte) (bool, error) {
+	q, err := ask(payload)
+	if err != nil {
+		return false, err
+	}
+	answers, err := s.conn.request(ctx, q, Request{To: to, Payload: payload}, true)
+	for _, a := range answers {
+		s.hear(a, to, payload)
+	}
+	if len(answers) > 0 {
+		if s.heard == nil {
+			s.heard = map[string][]Answer{}
+		}
+		s.heard[string(payload)] = answers
+	}
+	switch {
+	case len(answers) > 0 && (err == nil || errors.Is(err, link.ErrGarbled)):
+		return true, nil
+	case errors.Is(err, link.ErrBus):
+		s.fault = err
+		return false, nil
+	case errors.Is(err, link.ErrNoVehicle), errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrUnrecorded),
+		errors.Is(err, link.ErrGarbled):
+		return false, nil
+	}
+	return false, err
+}
+
+// hear learns from an answer who is there and what he speaks.
+func (s *search) hear(a Answer, to Target, payload []byte) {
+	if len(s.ecus) == 0 {
+		s.target = to
+		if !a.Addr.Legacy && a.Addr.Extended29 != to.Extended {
+			s.target = Functional11 // the adapter chose the identifiers
+			if a.Addr.Extended29 {
+				s.target = Functional29
+			}
+		}
+	}
+	known := false
+	for _, e := range s.ecus {
+		known = known || e == a.Addr
+	}
+	if !known {
+		s.ecus = append(s.ecus, a.Addr)
+	}
+	if a.Err == nil {
+		s.classic = s.classic || payload[0] == 0x01
+		s.uds = s.uds || payload[0] == 0x22 && payload[1] != 0xF1
+	}
+}
+
+// bus completes what is known once somebody has answered.
+func (s *search) bus(ctx context.Context, err error) (Bus, error) {
+	if err != nil {
+		return Bus{}, err
+	}
+	for _, payload := range [][]byte{askProtocol, askUDSPIDs} {
+		if s.target.Legacy || s.uds {
+			break
+		}
+		if _, err := s.probe(ctx, s.target, payload); err != nil {
+			return Bus{}, err
+		}
+	}
+	b := Bus{Protocol: s.conn.link.Caps().Protocol, Functional: s.target, ECUs: s.ecus, Heard: s.heard}
+	switch {
+	case s.classic && s.uds:
+		b.Kind = Dual
+	case s.uds:
+		b.Kind = OBDonUDS
+	case s.classic, s.target.Legacy:
+		b.Kind = Classic
+	default:
+		b.Kind = UDSOnly
+	}
+	if b.Protocol == "" {
+		b.Protocol = protocol(s.target)
+	}
+	s.conn.log.Debug("vehicle found", "protocol", b.Protocol, "kind", string(b.Kind), "ecus", len(b.ECUs))
+	return b, nil
+}
+
+func protocol(t Target) string {
+	switch {
+	case t.Legacy:
+		return "K-line or J1850"
+	case t.Extended:
+		return "ISO 15765-4 CAN 29/500"
+	}
+	return "ISO 15765-4 CAN 11/500"
+}
+
+// nobody is the error when no question was answered.
+func (s *search) nobody() error {
+	where := s.conn.link.Caps().Adapter
+	if where == "" {
+		where = "the diagnostic socket"
+	}
+	if s.fault != nil {
+		return &link.Error{Op: "find", URI: where, Err: s.fault,
+			Hint: "check that the plug sits firmly and that no other tester is connected, then try again"}
+	}
+	return &link.Error{Op: "find", URI: where, Err: fmt.Errorf("%w on any bus", link.ErrNoVehicle),
+		Hint: "switch the ignition on (engine may be off), check that the plug sits firmly, and try again"}
+}
