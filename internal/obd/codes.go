@@ -24,21 +24,12 @@ func codes(service byte, resp []byte, legacy bool) ([]reading.Reading, error) {
 	return out, surplus(service, -1, want, len(resp))
 }
 
-// legacyMessage is the length of one message with three codes.
-const legacyMessage = 7
-
+// legacyCodes reads three codes per message; the messages of one ECU are joined, with the service byte of the first only.
 func legacyCodes(service byte, resp []byte) ([]reading.Reading, error) {
-	var out []reading.Reading
-	for len(resp) > 0 {
-		if resp[0] != service+0x40 {
-			return out, &Error{Kind: ErrFormat, Service: service, ID: -1}
-		}
-		n := min(legacyMessage, len(resp))
-		out = append(out, codeList(service, resp[1:n])...)
-		if n < legacyMessage && n%2 == 0 || n == 1 { // half a code, or none at all
-			return out, &Error{Kind: ErrShort, Service: service, ID: -1, Want: legacyMessage, Got: n}
-		}
-		resp = resp[n:]
+	const message = 6
+	out := codeList(service, resp[1:])
+	if n := len(resp) - 1; n == 0 || n%message != 0 {
+		return out, &Error{Kind: ErrShort, Service: service, ID: -1, Want: 1 + max(1, (n+message-1)/message)*message, Got: len(resp)}
 	}
 	return out, nil
 }

@@ -14,8 +14,9 @@ import (
 // for recordings that did not keep the question.
 func Decode(req, resp []byte) ([]reading.Reading, error) { return decode(req, resp, false) }
 
-// DecodeLegacy is Decode for K-line and J1850: trouble codes come three to a message without a count, InfoTypes in
-// numbered messages of four bytes. resp is the messages of one ECU one after the other, each with its service byte.
+// DecodeLegacy is Decode for K-line and J1850. Trouble codes come three to a message without a count, padded with 0000;
+// resp then is the first message and of each further one all but the service byte. Numbered messages of service 09 are
+// joined as 49, InfoType, 01, then the data of messages 1, 2, … in order.
 func DecodeLegacy(req, resp []byte) ([]reading.Reading, error) { return decode(req, resp, true) }
 
 func decode(req, resp []byte, legacy bool) ([]reading.Reading, error) {
@@ -83,26 +84,33 @@ func single(pid byte, resp []byte) ([]reading.Reading, error) {
 	if resp[1] != pid {
 		return nil, &Error{Kind: ErrMismatch, Service: 0x01, ID: int(pid)}
 	}
-	data, err := fit(0x01, pid, resp[2:], 2)
+	return PIDAnswer(0x01, fmt.Sprintf("obd.01.%02X", pid), int(pid), pid, resp, 2)
+}
+
+// PIDAnswer decodes an answer that holds one PID alone, from service 01 or a DID that carries its bytes: head bytes of
+// echo, then data, whose length is the frame's and must be one the PID may have. id names the question in errors; the
+// rest is as PID has it.
+func PIDAnswer(service byte, prefix string, id int, pid byte, resp []byte, head int) ([]reading.Reading, error) {
+	data, err := fit(service, id, pid, resp[head:], head)
 	if data == nil {
 		return nil, err
 	}
-	return PID(fmt.Sprintf("obd.01.%02X", pid), pid, data, resp[:2+len(data)]), err
+	return PID(prefix, pid, data, resp[:head+len(data)]), err
 }
 
 // fit cuts data to what the PID may have; nil data comes with the error that says why it cannot be used. echo is the
 // number of bytes before data, for the figures of the error.
-func fit(service, pid byte, data []byte, echo int) ([]byte, error) {
+func fit(service byte, id int, pid byte, data []byte, echo int) ([]byte, error) {
 	least, most, known := Lengths(pid)
 	switch {
 	case !known && len(data) == 0:
-		return nil, &Error{Kind: ErrShort, Service: service, ID: int(pid), Want: echo + 1, Got: echo}
+		return nil, &Error{Kind: ErrShort, Service: service, ID: id, Want: echo + 1, Got: echo}
 	case !known:
 		return data, nil
 	case len(data) < least:
-		return nil, &Error{Kind: ErrShort, Service: service, ID: int(pid), Want: echo + least, Got: echo + len(data)}
+		return nil, &Error{Kind: ErrShort, Service: service, ID: id, Want: echo + least, Got: echo + len(data)}
 	case len(data) > most:
-		return data[:least], &Error{Kind: ErrOverlong, Service: service, ID: int(pid), Want: echo + most, Got: echo + len(data)}
+		return data[:least], &Error{Kind: ErrOverlong, Service: service, ID: id, Want: echo + most, Got: echo + len(data)}
 	}
 	return data, nil
 }
@@ -120,7 +128,7 @@ func freeze(want, resp []byte) ([]reading.Reading, error) {
 		if len(want) == 2 && (resp[1] != want[0] || resp[2] != want[1]) {
 			return nil, &Error{Kind: ErrMismatch, Service: 0x02, ID: int(want[0])}
 		}
-		data, err := fit(0x02, resp[1], resp[3:], 3)
+		data, err := fit(0x02, int(resp[1]), resp[1], resp[3:], 3)
 		if data == nil {
 			return nil, err
 		}

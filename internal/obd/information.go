@@ -76,7 +76,7 @@ func information(want, resp []byte, legacy bool) ([]reading.Reading, error) {
 	}
 	key := fmt.Sprintf("obd.09.%02X", id)
 	if legacy {
-		data, err := joinNumbered(id, resp)
+		data, err := legacyData(id, resp)
 		if err != nil {
 			return nil, err
 		}
@@ -110,26 +110,15 @@ func countByte(id byte, data []byte) (payload, error) {
 	return payload{data[1:], int(data[0])}, nil
 }
 
-// joinNumbered joins K-line and J1850 messages 49 type number dddddddd. The bitmap and the message counts come in one
-// message; the bitmap has a number 01 in front of it there.
-func joinNumbered(id byte, resp []byte) (payload, error) {
-	t := infoTable().types[id]
-	if t != nil && t.kind == "count" {
+// legacyData is the data of joined K-line or J1850 messages: the number 01 stands before it, except in message counts.
+func legacyData(id byte, resp []byte) (payload, error) {
+	if t := infoTable().types[id]; t != nil && t.kind == "count" {
 		return payload{resp[2:], -1}, nil
 	}
-	const size = 7
-	var data []byte
-	for i := 0; i*size < len(resp); i++ {
-		m := resp[i*size : min((i+1)*size, len(resp))]
-		if len(m) < size {
-			return payload{}, &Error{Kind: ErrShort, Service: 0x09, ID: int(id), Want: (i + 1) * size, Got: len(resp)}
-		}
-		if m[0] != 0x49 || m[1] != id || int(m[2]) != i+1 {
-			return payload{}, &Error{Kind: ErrFormat, Service: 0x09, ID: int(id)}
-		}
-		data = append(data, m[3:]...)
+	if len(resp) < 4 {
+		return payload{}, &Error{Kind: ErrShort, Service: 0x09, ID: int(id), Want: 7, Got: len(resp)}
 	}
-	return payload{data, -1}, nil
+	return payload{resp[3:], -1}, nil
 }
 
 // Information decodes the data of one InfoType that came over another service (22 F8xx): with or without the count
@@ -180,7 +169,7 @@ func items(service byte, key string, id byte, p payload, raw []byte, counted boo
 		if err = short(want); !t.list() {
 			return nil, err
 		}
-	} else if !Blank(p.b[want:]) {
+	} else if !Blank(p.b[want:]) && t.kind != "vin" { // filler may stand before a VIN too
 		err = surplus(service, int(id), head+want, len(raw))
 	}
 	b := p.b[:min(want, len(p.b))]

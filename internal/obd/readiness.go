@@ -12,6 +12,7 @@ type Monitor struct {
 
 // Readiness is PID 01 or 41 as a technician wants it.
 type Readiness struct {
+	ECU         string    `json:"ecu,omitempty"`
 	MIL         bool      `json:"mil"`         // lamp commanded on by this ECU; false for PID 41, which does not say
 	Codes       int       `json:"codes"`       // confirmed codes in this ECU; 0 for PID 41
 	Compression bool      `json:"compression"` // diesel monitor set
@@ -48,10 +49,48 @@ var (
 	}
 )
 
-// ReadinessOf decodes any reading of PID 01 or 41 (service 01, or DID F401 and F441): their Raw holds the whole record.
-// ok is false for other readings.
-func ReadinessOf(r reading.Reading) (out Readiness, ok bool) {
+// MIL reports whether any ECU commands the lamp on; nil when no ECU said. One ECU that says no does not clear another's
+// lamp.
+func MIL(readings []reading.Reading) *bool {
+	var out *bool
+	for _, r := range readings {
+		if one, ok := ReadinessFrom(r); ok && !one.Cycle {
+			if out == nil {
+				out = new(bool)
+			}
+			*out = *out || one.MIL
+		}
+	}
+	return out
+}
+
+// ReadinessOf returns the readiness since clear of the ECU that supports the most monitors, the engine's; nil when no
+// ECU said. MIL is its own lamp bit: the car's is MIL.
+func ReadinessOf(readings []reading.Reading) *Readiness {
+	var best *Readiness
+	for _, r := range readings {
+		one, ok := ReadinessFrom(r)
+		if ok && !one.Cycle && (best == nil || one.supported() > best.supported()) {
+			best = &one
+		}
+	}
+	return best
+}
+
+func (r Readiness) supported() (n int) {
+	for _, m := range r.Monitors {
+		if m.Supported {
+			n++
+		}
+	}
+	return n
+}
+
+// ReadinessFrom decodes any one reading of PID 01 or 41 (service 01, or DID F401 and F441): their Raw holds the whole
+// record. ok is false for other readings.
+func ReadinessFrom(r reading.Reading) (out Readiness, ok bool) {
 	raw := r.Raw
+	out.ECU = r.ECU
 	switch {
 	case len(raw) == 6 && raw[0] == 0x41:
 		raw = raw[1:]

@@ -1,0 +1,143 @@
+package dtc
+
+import (
+	"cmp"
+	"slices"
+
+	"obdgate/internal/reading"
+)
+
+// Entry is one fault in one ECU as all memories together tell it.
+type Entry struct {
+	Code      Code
+	ECU       string
+	Stored    bool // service 03, or the confirmed bit
+	Pending   bool // service 07, or the pending bit
+	Permanent bool // service 0A, 19 15 or 19 55
+	Active    bool // the test-failed bit
+	Lamp      bool // the warning indicator bit
+	Status    Status
+	HasStatus bool     // Status was sent: service 19
+	From      []uint64 // frames that carried it, ascending
+}
+
+// State is what matters most: "permanent", "stored", "pending", or "history" for a code with none of those bits (it
+// failed once since the memory was cleared).
+func (e Entry) State() string {
+	switch {
+	case e.Permanent:
+		return "permanent"
+	case e.Stored:
+		return "stored"
+	case e.Pending || e.Active:
+		return "pending"
+	}
+	return "history"
+}
+
+// States lists every memory the code is in, in that order.
+func (e Entry) States() []string {
+	var out []string
+	if e.Permanent {
+		out = append(out, "permanent")
+	}
+	if e.Stored {
+		out = append(out, "stored")
+	}
+	if e.Pending {
+		out = append(out, "pending")
+	}
+	if out == nil {
+		out = []string{e.State()}
+	}
+	return out
+}
+
+// Of returns the entry a reading carries; ok is false for readings that are no trouble code.
+func Of(r reading.Reading) (e Entry, ok bool) {
+	c, isCode := r.Value.(reading.Code)
+	if !isCode {
+		return Entry{}, false
+	}
+	e = Entry{ECU: r.ECU, From: r.From}
+	switch r.Key {
+	case KeyStored, KeyPending, KeyPermanent:
+		e.Code = Code{uint32(c.N), J2012}
+		e.Stored, e.Pending, e.Permanent = r.Key == KeyStored, r.Key == KeyPending, r.Key == KeyPermanent
+	case KeyKWP:
+		e.Code, e.Stored = Code{uint32(c.N >> 8), J2012}, true
+	case KeyUDS, KeyUDSPerm:
+		e.Code, e.Status, e.HasStatus = Code{uint32(c.N >> 8), J2012FTB}, Status(c.N), true
+		if h, err := Parse(c.Label); err == nil && h.Format == Hex {
+			e.Code = h
+		}
+		e.Stored, e.Pending = e.Status&Confirmed != 0, e.Status&Pending != 0
+		e.Active, e.Lamp = e.Status&TestFailed != 0, e.Status&WarningRequested != 0
+		e.Permanent = r.Key == KeyUDSPerm
+	default:
+		return Entry{}, false
+	}
+	return e, true
+}
+
+// Merge joins what the readings of all services say of each fault, per ECU: the same code from 03, 07 and 0A is one
+// entry, and so is its three-byte form from 19 where the ECU has exactly one failure type for it. The result is ordered
+// by what matters: permanent and stored first, then pending, then history; then ECU and code.
+func Merge(readings []reading.Reading) []Entry {
+	var out []Entry
+	at := func(ecu string, c Code) int {
+		return slices.IndexFunc(out, func(e Entry) bool { return e.ECU == ecu && e.Code == c })
+	}
+	var all []Entry
+	for _, r := range readings {
+		if e, ok := Of(r); ok {
+			all = append(all, e)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Entry) int { return cmp.Compare(b.Code.Format, a.Code.Format) })
+	for _, e := range all {
+		i := at(e.ECU, e.Code)
+		if i < 0 && e.Code.Format == J2012 {
+			i = onlyForm(out, e)
+		}
+		if i < 0 {
+			e.From = slices.Clone(e.From)
+			out = append(out, e)
+			continue
+		}
+		out[i].join(e)
+	}
+	slices.SortStableFunc(out, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.ECU, b.ECU), cmp.Compare(a.Code.String(), b.Code.String()))
+	})
+	return out
+}
+
+// onlyForm finds the one three-byte form of a two-byte code in the same ECU.
+func onlyForm(have []Entry, e Entry) int {
+	found := -1
+	for i, h := range have {
+		if h.ECU == e.ECU && h.Code.Format == J2012FTB && h.Code.base() == e.Code.base() {
+			if found >= 0 {
+				return -1
+			}
+			found = i
+		}
+	}
+	return found
+}
+
+func (e *Entry) join(o Entry) {
+	e.Stored, e.Pending, e.Permanent = e.Stored || o.Stored, e.Pending || o.Pending, e.Permanent || o.Permanent
+	e.Active, e.Lamp = e.Active || o.Active, e.Lamp || o.Lamp
+	if o.HasStatus {
+		e.Status, e.HasStatus = e.Status|o.Status, true
+	}
+	e.From = append(e.From, o.From...)
+	slices.Sort(e.From)
+	e.From = slices.Compact(e.From)
+}
+
+func (e Entry) rank() int {
+	return slices.Index([]string{"permanent", "stored", "pending", "history"}, e.State())
+}
