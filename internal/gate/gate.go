@@ -68,7 +68,8 @@ type Gate struct {
 func New(c Consent, k Authenticator) *Gate { return &Gate{c, k} }
 
 // Sealed is an envelope that may wait in the outbox. The zero Sealed is nothing and is refused there.
-type Sealed struct{ s Stored }
+// It holds a pointer, so that printing it shows no content.
+type Sealed struct{ s *Stored }
 
 // Stored is what the outbox keeps of a Sealed. Anyone can make one; Release finds out.
 type Stored struct {
@@ -82,31 +83,54 @@ type Stored struct {
 
 // Stored returns what to keep; Body is not aliased.
 func (s Sealed) Stored() Stored {
-	c := s.s
+	if s.s == nil {
+		return Stored{}
+	}
+	c := *s.s
 	c.Body, c.MAC = slices.Clone(c.Body), slices.Clone(c.MAC)
 	return c
 }
 
 // ID is the content hash, "" for the zero Sealed.
-func (s Sealed) ID() string { return s.s.ID }
+func (s Sealed) ID() string {
+	if s.s == nil {
+		return ""
+	}
+	return s.s.ID
+}
 
-// Envelope is released for sending now. The zero Envelope is nothing and the uplink refuses it.
-type Envelope struct {
+// String names it by its hash.
+func (s Stored) String() string { return "envelope " + s.ID }
+
+// GoString is String: no verb prints the content.
+func (s Stored) GoString() string { return s.String() }
+
+// Envelope is released for sending now. The zero Envelope is nothing and the uplink refuses it. Printing it shows no content.
+type Envelope struct{ r *released }
+
+type released struct {
 	id, station, recipient string
 	body                   []byte
 }
 
 // ID is the content hash, "" for the zero Envelope.
-func (e Envelope) ID() string { return e.id }
+func (e Envelope) ID() string { return e.get().id }
 
 // Station is the station named in the envelope.
-func (e Envelope) Station() string { return e.station }
+func (e Envelope) Station() string { return e.get().station }
 
 // Recipient is the name of who may receive it.
-func (e Envelope) Recipient() string { return e.recipient }
+func (e Envelope) Recipient() string { return e.get().recipient }
 
 // Bytes returns a copy of the bytes to send.
-func (e Envelope) Bytes() []byte { return slices.Clone(e.body) }
+func (e Envelope) Bytes() []byte { return slices.Clone(e.get().body) }
+
+func (e Envelope) get() released {
+	if e.r == nil {
+		return released{}
+	}
+	return *e.r
+}
 
 // Seal makes the envelope of in's purpose. The same technical content under the same consent always gives the same bytes.
 // Errors: ErrNoConsent, ErrRefused, ErrNoAgreement, ErrPurpose, ErrNothing, or what Consent returned.
@@ -128,7 +152,7 @@ func (g *Gate) Seal(ctx context.Context, in Input) (Sealed, error) {
 	}
 	s := Stored{Visit: in.Visit, Purpose: in.Purpose, Recipient: in.Recipient.Name, ID: e.ID, Body: body}
 	s.MAC = g.keys.MAC(s.authenticated())
-	return Sealed{s}, nil
+	return Sealed{&s}, nil
 }
 
 // Release hands out a stored envelope for sending now: it must be the one that was sealed, and the customer must still
@@ -144,7 +168,7 @@ func (g *Gate) Release(ctx context.Context, s Stored) (Envelope, error) {
 	if _, err := g.ask(ctx, s.Visit, s.Purpose, s.Recipient); err != nil {
 		return Envelope{}, err
 	}
-	return Envelope{id: e.ID, station: e.Station, recipient: s.Recipient, body: slices.Clone(s.Body)}, nil
+	return Envelope{&released{id: e.ID, station: e.Station, recipient: s.Recipient, body: slices.Clone(s.Body)}}, nil
 }
 
 // ask returns the receipt of a standing yes.
