@@ -1,0 +1,183 @@
+package archtest
+
+// house is the order of design: data flows from the first room to the last. A room may import only rooms above it, and of
+// those only the ones its line names.
+var house = rules{
+	rooms: []room{
+		{dir: "internal/testtier", tests: true},
+
+		// What a bus says.
+		{dir: "internal/frame", pure: true},
+		{dir: "internal/canlog", pure: true, may: []string{"internal/frame"}},
+		{dir: "internal/isotp", pure: true, may: []string{"internal/frame"}},
+
+		// How it reaches us.
+		{dir: "internal/link", may: []string{"internal/frame"}},
+		{dir: "internal/link/linktest", tests: true, may: []string{"internal/frame", "internal/link"}},
+		{dir: "internal/link/memory", may: []string{"internal/frame", "internal/link"}},
+		{dir: "internal/link/replay", may: []string{"internal/frame", "internal/canlog", "internal/isotp", "internal/link"}},
+		{dir: "internal/link/elm327", may: []string{"internal/frame", "internal/link"}},
+		{dir: "internal/link/socketcan", may: []string{"internal/frame", "internal/link"}},
+		{dir: "internal/diag", may: []string{"internal/frame", "internal/isotp", "internal/link"}},
+
+		// What it means.
+		{dir: "internal/reading", pure: true},
+		{dir: "internal/vin", pure: true, may: []string{"internal/reading"}},
+		{dir: "internal/dtc", pure: true, may: []string{"internal/reading"}},
+		{dir: "internal/obd", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc"}},
+		{dir: "internal/obfcm", pure: true, may: []string{"internal/reading"}},
+		{dir: "internal/odometer", pure: true, may: []string{"internal/reading"}},
+		{dir: "internal/uds", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/obfcm"}},
+		{dir: "internal/decode", may: []string{"internal/frame", "internal/canlog", "internal/isotp", "internal/reading", "internal/vin",
+			"internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer"}},
+
+		// What may be done with it.
+		{dir: "dbc", may: []string{"internal/frame", "internal/reading"}},
+		{dir: "internal/policy", pure: true, may: []string{"internal/frame", "internal/isotp", "internal/reading", "internal/dtc",
+			"internal/obd", "internal/uds", "internal/obfcm", "dbc"}},
+		{dir: "internal/consent", pure: true},
+		{dir: "internal/recipient", may: []string{"internal/consent"}},
+		{dir: "internal/visit", pure: true, may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer"}},
+		{dir: "internal/ledger", may: []string{"internal/consent"}},
+		{dir: "internal/scan", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/isotp", "internal/link", "internal/diag",
+			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer",
+			"internal/policy", "internal/consent", "internal/visit"}},
+
+		// Where it stays, and how it leaves.
+		{dir: "internal/store", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer", "internal/policy",
+			"internal/consent", "internal/recipient", "internal/visit", "internal/ledger"}},
+		{dir: "internal/wire", pure: true},
+		{dir: "internal/gate", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer", "internal/policy",
+			"internal/consent", "internal/recipient", "internal/wire"}},
+		{dir: "internal/outbox", may: []string{"internal/consent", "internal/recipient", "internal/ledger", "internal/store", "internal/wire",
+			"internal/gate"}},
+		{dir: "internal/rights", may: []string{"internal/vin", "internal/consent", "internal/visit", "internal/ledger", "internal/store",
+			"internal/outbox"}},
+		{dir: "internal/uplink", may: []string{"internal/recipient", "internal/wire", "internal/gate"}},
+		{dir: "internal/collector", may: []string{"internal/reading", "internal/policy", "internal/consent", "internal/recipient",
+			"internal/wire"}},
+
+		// Cars that are not there.
+		{dir: "fixtures"},
+		{dir: "internal/sim", may: []string{"internal/frame", "internal/link", "internal/link/memory", "fixtures"}},
+		{dir: "internal/sim/elm", may: []string{"internal/frame", "internal/link", "internal/sim"}},
+
+		// What people see.
+		{dir: "internal/i18n"},
+		{dir: "internal/report", may: []string{"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/uds",
+			"internal/obfcm", "internal/odometer", "internal/policy", "internal/visit", "internal/i18n"}},
+		{dir: "internal/cli", may: []string{"dbc", "fixtures", "internal/frame", "internal/canlog", "internal/isotp", "internal/link",
+			"internal/link/memory", "internal/link/replay", "internal/link/elm327", "internal/link/socketcan", "internal/diag",
+			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer",
+			"internal/decode", "internal/policy", "internal/consent", "internal/recipient", "internal/visit", "internal/ledger",
+			"internal/scan", "internal/store", "internal/rights", "internal/wire", "internal/gate", "internal/outbox", "internal/uplink",
+			"internal/collector", "internal/sim", "internal/sim/elm", "internal/i18n", "internal/report"}},
+		{dir: "cmd/obdgate", may: []string{"internal/cli"}},
+		{dir: "cmd/obdgate-collector", may: []string{"internal/collector"}},
+
+		{dir: "internal/archtest", tests: true, tooling: true},
+		{dir: "vcan", tooling: true},
+	},
+
+	never: []never{
+		{from: "internal/sim", to: []string{"internal/isotp", "internal/diag", "internal/obd", "internal/uds", "internal/obfcm",
+			"internal/dtc", "internal/decode", "internal/policy"}, indirect: true,
+			why: "a simulator that shares the codec hides the codec's bugs"},
+		{from: "internal/sim/elm", to: []string{"internal/isotp", "internal/diag", "internal/obd", "internal/uds", "internal/link/elm327"},
+			indirect: true, why: "the adapter's other end is written from the data sheet, not from our driver"},
+		{from: "internal/uplink", to: []string{"internal/store", "internal/visit", "internal/vin", "internal/consent", "internal/reading",
+			"internal/policy", "internal/outbox"},
+			why: "what talks to the network sees sealed envelopes and nothing they were made from"},
+		{from: "internal/wire", to: []string{"internal/reading", "internal/vin", "internal/visit", "internal/consent", "internal/policy",
+			"internal/gate"}, indirect: true, why: "the schema is shared with the receiving end, which must not get our types with it"},
+		{from: "internal/collector", to: []string{"internal/store", "internal/visit", "internal/gate", "internal/ledger", "internal/outbox",
+			"internal/uplink"}, indirect: true, why: "the receiving end is another house: it knows the schema, not the workshop's state"},
+		{from: "internal/diag", to: []string{"internal/obd", "internal/uds", "internal/policy", "internal/consent"}, indirect: true,
+			why: "asking and understanding are two rooms; what may be asked is decided by scan's plan"},
+		{from: "internal/gate", to: []string{"internal/store", "internal/visit", "internal/outbox", "internal/uplink", "internal/link",
+			"internal/diag"}, indirect: true,
+			why: "the door sees tagged values handed to it; it cannot fetch anything itself"},
+		{from: "internal/report", to: []string{"internal/consent", "internal/gate", "internal/ledger", "internal/store"},
+			why: "the technician's report is the same for yes, no and unasked: it cannot depend on what it cannot see"},
+	},
+
+	packages: []restricted{
+		{path: "C", why: "no C in the product: it must cross-compile and its memory must be safe"},
+		{path: "unsafe", why: "nothing here is worth a memory fault in a workshop"},
+		{path: "os/exec", why: "the product starts no other programs: nothing to inject into, nothing missing on the next machine"},
+		{path: "plugin", why: "the product is what was built and reviewed"},
+		{path: "log", why: "loggers are log/slog and are passed in"},
+		{path: "log/slog", rooms: []string{"*"}, why: ""},
+		{path: "math/rand", rooms: []string{"internal/sim", "internal/outbox", "internal/uplink"},
+			why: "only for jitter and simulated timing; identifiers and keys come from crypto/rand"},
+		{path: "net", rooms: []string{"internal/link/elm327", "internal/link/socketcan", "internal/sim/elm", "internal/uplink",
+			"internal/collector", "cmd/obdgate-collector", "internal/testtier"},
+			why: "sockets: adapters (Wi-Fi ELM327, CAN interfaces), the simulated adapter, the way out and the receiving end; nobody else " +
+				"can send anything anywhere"},
+		{path: "net/url", rooms: []string{"*"}, why: ""},
+		{path: "net/netip", rooms: []string{"*"}, why: ""},
+		{path: "net/http", rooms: []string{"internal/uplink", "internal/collector", "cmd/obdgate-collector"},
+			why: "one way out and one receiving end; a second HTTP client would be a second door"},
+		{path: "syscall", rooms: []string{"internal/link/socketcan", "internal/store", "internal/cli", "cmd/obdgate", "cmd/obdgate-collector"},
+			why: "the socket of the CAN interface, file locks and rights of the state, and the signals and errors of the programs"},
+		{path: "testing", rooms: []string{"internal/testtier", "internal/link/linktest"}, why: "test support stays out of the product"},
+		{path: "database/sql", rooms: []string{"internal/store", "internal/ledger", "internal/outbox", "internal/rights",
+			"internal/collector"}, why: "state lives in these rooms"},
+
+		// Dependencies, each wrapped where it is used.
+		{path: "go.einride.tech/can/pkg/socketcan", rooms: []string{"internal/link/socketcan"}, why: "its traps are handled there"},
+		{path: "go.einride.tech/can/pkg/candevice", rooms: []string{"internal/link/socketcan"}, why: "its traps are handled there"},
+		{path: "go.einride.tech/can", rooms: []string{"dbc"}, why: "DBC parsing; its clamping of values is handled there"},
+		{path: "golang.org/x/sys/unix", rooms: []string{"internal/link/socketcan", "internal/testtier", "internal/store", "internal/sim/elm"},
+			why: "system calls: the CAN socket, rights of the state directory, the pty of the simulated adapter"},
+		{path: "golang.org/x/sys/windows", rooms: []string{"internal/store"}, why: "rights of the state directory"},
+		{path: "github.com/tarm/serial", rooms: []string{"internal/link/elm327"}, why: "its timeouts and Close are handled there"},
+		{path: "github.com/creack/pty", rooms: []string{"internal/sim/elm"}, why: "a simulated adapter on a terminal"},
+		{path: "github.com/goccy/go-yaml", rooms: []string{"internal/policy", "internal/sim", "internal/i18n"},
+			why: "policies, vehicles and texts are YAML; nothing else is"},
+		{path: "github.com/charmbracelet/lipgloss", rooms: []string{"internal/report", "internal/cli"}, why: "what a terminal shows"},
+		{path: "github.com/vbauerster/mpb/v8", rooms: []string{"internal/cli"}, why: "what a terminal shows"},
+		{path: "golang.org/x/term", rooms: []string{"internal/cli"}, why: "what a terminal is"},
+		{path: "github.com/mattn/go-isatty", rooms: []string{"internal/cli"}, why: "what a terminal is"},
+		{path: "github.com/spf13/cobra", rooms: []string{"internal/cli", "cmd/obdgate-collector"}, why: "commands are read there"},
+		{path: "github.com/spf13/pflag", rooms: []string{"internal/cli", "cmd/obdgate-collector"}, why: "commands are read there"},
+		{path: "modernc.org/sqlite", rooms: []string{"internal/store", "internal/collector"}, why: "databases are opened there"},
+		{path: "github.com/jackc/pgx/v5", rooms: []string{"internal/collector"}, why: "databases are opened there"},
+		{path: "github.com/pressly/goose/v3", rooms: []string{"internal/store", "internal/collector"}, why: "databases are migrated there"},
+		{path: "github.com/zalando/go-keyring", rooms: []string{"internal/store"}, why: "the station key is kept there"},
+		{path: "github.com/transparency-dev/merkle", rooms: []string{"internal/ledger"}, why: "the log is built there"},
+		{path: "golang.org/x/mod/sumdb/note", rooms: []string{"internal/ledger"}, why: "heads are signed there"},
+		{path: "github.com/santhosh-tekuri/jsonschema/v6", rooms: []string{"internal/wire"}, why: "envelopes are validated there"},
+		{path: "golang.org/x/text", rooms: []string{"internal/i18n", "internal/report"}, why: "what languages need"},
+		{path: "github.com/stretchr/testify", rooms: []string{"internal/link/linktest"}, why: "test support stays out of the product"},
+		{path: "go.uber.org/goleak", rooms: []string{"internal/link/linktest"}, why: "test support stays out of the product"},
+		{path: "pgregory.net/rapid", why: "test support stays out of the product"},
+	},
+
+	clocks: []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Local",
+		"LoadLocation"},
+
+	calls: []restrictedCall{
+		{name: "Reveal", rooms: []string{
+			"internal/vin", "internal/reading", // define it for a vehicle's identity
+			"internal/gate",      // puts the VIN of a consented purpose into an envelope
+			"internal/store",     // encrypts it, and makes the keyed hash it is found by
+			"internal/report",    // shows it to the technician who has the car in front of him
+			"internal/recipient", // of its own Secret: the private key for TLS
+			"internal/uplink",    // the same
+		}, why: "a vehicle's identity and the workshop's keys print nowhere else, so they leak nowhere else"},
+	},
+
+	names: map[string]string{
+		"util": notAConcept, "utils": notAConcept, "common": notAConcept, "helpers": notAConcept, "helper": notAConcept,
+		"types": notAConcept, "misc": notAConcept, "shared": notAConcept, "base": notAConcept, "models": notAConcept,
+		"interfaces": notAConcept, "lib": notAConcept, "core": notAConcept,
+	},
+
+	blank: map[string][]string{
+		"modernc.org/sqlite":             {"internal/store", "internal/collector"},
+		"github.com/jackc/pgx/v5/stdlib": {"internal/collector"},
+	},
+}
+
+const notAConcept = "a package is named after the one thing it is; this name is a drawer"
