@@ -20,6 +20,7 @@ type Visit struct {
 	Language string    // the customer's: nl, de, fr, en
 	VIN      vin.VIN   // zero until read
 	Scans    []Scan    // in the order made
+	Rev      int64     // of the stored copy this value was read from, 0 = not stored yet; kept by the store
 }
 
 // Scan is one reading of the vehicle from start to end.

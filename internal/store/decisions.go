@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"obdgate/internal/consent"
+	"obdgate/internal/ledger"
+)
+
+// RecordDecision records an answer: its entry in the ledger, the decision sealed under the visit's key, and the signed
+// receipt, in one transaction. The notice's version is the current one when d names none. Withdrawals and refusals are
+// recorded the same way; what has to be destroyed on them is the caller's to do (Shred, and the outbox's Destroy).
+func (s *Store) RecordDecision(ctx context.Context, visit string, d consent.Decision) (consent.Receipt, error) {
+	var r consent.Receipt
+	err := s.Tx(ctx, func(tx *sql.Tx) (err error) {
+		r, err = s.RecordDecisionTx(ctx, tx, visit, d)
+		return err
+	})
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	return r, nil
+}
+
+// RecordDecisionTx is RecordDecision within tx, so that what is destroyed on a withdrawal goes with it.
+func (s *Store) RecordDecisionTx(ctx context.Context, tx ledger.DBTX, visit string, d consent.Decision) (consent.Receipt, error) {
+	d.Visit = visit
+	if d.Notice == "" {
+		d.Notice = consent.CurrentNotice
+	}
+	d, place, err := s.log.RecordDecisionTx(ctx, tx, d)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	names, err := s.recipientNames(ctx, tx, d.Purpose, d.Recipient)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	r, err := consent.NewReceipt("r"+randomID(20), d, s.station.id, names, place, s.now())
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	if r, err = consent.SignReceipt(r, s.station); err != nil {
+		return consent.Receipt{}, err
+	}
+	plain, err := json.Marshal(r)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	body, err := s.sealRecord(ctx, tx, visit, "receipt/"+r.ID, plain)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO store_receipts (id, visit, seq, body) VALUES (?, ?, ?, ?)`, r.ID, visit, int64(place.Seq), body)
+	return r, err
+}
+
+// Standing answers whether purpose stands towards recipient ("" = all) at now: see ledger.Standing. The receipt's id comes
+// with it, "" when there is no decision.
+func (s *Store) Standing(ctx context.Context, visit string, purpose consent.Purpose, recipient string, now time.Time) (consent.Answer, consent.Decision, string, error) {
+	return s.StandingTx(ctx, s.db, visit, purpose, recipient, now)
+}
+
+// StandingTx is Standing within tx.
+func (s *Store) StandingTx(ctx context.Context, tx ledger.DBTX, visit string, purpose consent.Purpose, recipient string, now time.Time) (consent.Answer, consent.Decision, string, error) {
+	a, d, err := s.log.StandingTx(ctx, tx, visit, purpose, recipient, now)
+	if err != nil || d.Seq == 0 {
+		return a, d, "", Explain(err)
+	}
+	var id string
+	err = tx.QueryRowContext(ctx, `SELECT id FROM store_receipts WHERE visit = ? AND seq = ?`, visit, int64(d.Seq-1)).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return consent.Unasked, consent.Decision{}, "", fmt.Errorf("%w: the receipt of entry %d", ledger.ErrTampered, d.Seq-1)
+	}
+	if err != nil {
+		return consent.Unasked, consent.Decision{}, "", Explain(err)
+	}
+	return a, d, id, nil
+}
+
+// Asker asks where a purpose stands right now. It is what the gate asks.
+type Asker struct{ s *Store }
+
+// Consent returns the store's Asker.
+func (s *Store) Consent() Asker { return Asker{s} }
+
+// Standing returns the answer and the id of its receipt.
+func (a Asker) Standing(ctx context.Context, visit string, purpose consent.Purpose, recipient string) (consent.Answer, string, error) {
+	answer, _, receipt, err := a.s.Standing(ctx, visit, purpose, recipient, a.s.now())
+	return answer, receipt, err
+}
+
+// Receipts returns the receipts of a visit in the order of the answers.
+func (s *Store) Receipts(ctx context.Context, visit string) ([]consent.Receipt, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT id, body FROM store_receipts WHERE visit = ? ORDER BY seq`, visit)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	type sealed struct {
+		id   string
+		body []byte
+	}
+	var all []sealed
+	for rows.Next() {
+		var r sealed
+		if err := rows.Scan(&r.id, &r.body); err != nil {
+			rows.Close()
+			return nil, Explain(err)
+		}
+		all = append(all, r)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, Explain(err)
+	}
+	out := []consent.Receipt{}
+	for _, r := range all {
+		rec, err := s.openReceipt(ctx, visit, r.id, r.body)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}
+
+// Receipt finds a receipt by its number; ErrNotFound when there is none or its visit was erased.
+func (s *Store) Receipt(ctx context.Context, id string) (consent.Receipt, error) {
+	var visit string
+	var body []byte
+	err := s.db.QueryRowContext(ctx, `SELECT visit, body FROM store_receipts WHERE id = ?`, id).Scan(&visit, &body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return consent.Receipt{}, fmt.Errorf("receipt %s: %w", id, ErrNotFound)
+	}
+	if err != nil {
+		return consent.Receipt{}, Explain(err)
+	}
+	return s.openReceipt(ctx, visit, id, body)
+}
+
+func (s *Store) openReceipt(ctx context.Context, visit, id string, body []byte) (consent.Receipt, error) {
+	plain, err := s.openRecord(ctx, s.db, visit, "receipt/"+id, body)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	r, err := consent.ParseReceipt(plain)
+	if err != nil {
+		return consent.Receipt{}, fmt.Errorf("%w: receipt %s", ErrCorrupt, id)
+	}
+	return r, nil
+}

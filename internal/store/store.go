@@ -1,0 +1,397 @@
+// Package store keeps a station's state at rest in one directory: visits each under keys of their own, answers and their
+// receipts, the recipients register, and the station key that everything hangs on. Several processes may use the same
+// directory at once.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"obdgate/internal/ledger"
+)
+
+// Options change how a state directory is opened. The zero value is what the program uses.
+type Options struct {
+	MaxPages int              // most pages the database may have, 4096 bytes each; 0 = no limit. For tests of a full disk
+	Now      func() time.Time // nil = time.Now
+}
+
+// Store is an open state directory. Safe for concurrent use.
+type Store struct {
+	home    string
+	db      *sql.DB
+	place   keyPlace
+	station *Station
+	log     *ledger.Ledger
+	now     func() time.Time
+
+	mu   sync.Mutex
+	wrap map[int][]byte // wrapping keys by epoch, as last loaded
+}
+
+// Names in store_meta.
+const (
+	metaStation = "station"
+	metaSource  = "key-source"
+	metaCheck   = "key-check"
+	metaEpoch   = "key-epoch"
+)
+
+// Open opens the state in home, or in DefaultHome when home is empty, and makes it when there is none. The station key is
+// kept in the operating system's keyring when the default home is used and a keyring answers, unless OBDGATE_KEYRING is
+// "off"; otherwise in a file beside the database. Where it went is recorded once and stays. Errors are those of this
+// package's list; nothing is ever deleted or replaced to get past one.
+func Open(ctx context.Context, home string, o Options) (*Store, error) {
+	standard, err := DefaultHome()
+	if home == "" {
+		if err != nil {
+			return nil, err
+		}
+		home = standard
+	}
+	if home, err = filepath.Abs(home); err != nil {
+		return nil, err
+	}
+	if err := prepareHome(home); err != nil {
+		return nil, err
+	}
+	if err := checkFile(home); err != nil {
+		return nil, err
+	}
+	db, err := openDB(ctx, home, o.MaxPages)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{home: home, db: db, now: o.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	ring := home == standard && os.Getenv("OBDGATE_KEYRING") != "off" && keyringUsable()
+	if err := s.open(ctx, ring); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, ring bool) error {
+	if err := setUp(ctx, s.db); err != nil {
+		return err
+	}
+	meta, err := s.meta(ctx)
+	if err != nil {
+		return err
+	}
+	if meta[metaStation] == "" {
+		if err := withLock(ctx, s.db, func() error { return s.found(ctx, ring) }); err != nil {
+			return err
+		}
+		if meta, err = s.meta(ctx); err != nil {
+			return err
+		}
+	}
+	if s.place, err = place(meta[metaSource], s.home); err != nil {
+		return err
+	}
+	k, err := s.loadKey()
+	if err != nil {
+		return err
+	}
+	if k.check() != meta[metaCheck] {
+		return fmt.Errorf("%w: it is the key of another station", ErrKey)
+	}
+	s.wrap = k.Wrap
+	s.station = newStation(meta[metaStation], k)
+	if s.log, err = ledger.New(s.db, s.station.id, s.station, vault{s}); err != nil {
+		return err
+	}
+	s.log.Explain = Explain
+	if len(k.Wrap) > 1 { // a rotation was interrupted
+		return withLock(ctx, s.db, func() error { return s.pruneEpochs(ctx) })
+	}
+	return nil
+}
+
+// found makes the station: its id, its key, the first entry of its log. A key that lies there already, left by a founding
+// that was interrupted or by a state that was moved aside, is taken over and never replaced.
+func (s *Store) found(ctx context.Context, ring bool) error {
+	if meta, err := s.meta(ctx); err != nil || meta[metaStation] != "" {
+		return err // another process was quicker
+	}
+	source := sourceFile
+	if _, err := os.Stat(filepath.Join(s.home, keyName)); errors.Is(err, fs.ErrNotExist) && ring {
+		source = sourceRing
+	}
+	k, err := s.foundKey(source)
+	if err != nil && source == sourceRing { // no keyring after all
+		source = sourceFile
+		k, err = s.foundKey(source)
+	}
+	if err != nil {
+		return err
+	}
+	epoch := masterEpochs
+	for e := range k.Wrap {
+		epoch = max(epoch, e)
+	}
+	s.wrap = k.Wrap
+	id := "st-" + randomID(10)
+	station := newStation(id, k)
+	log, err := ledger.New(s.db, id, station, vault{s})
+	if err != nil {
+		return err
+	}
+	return s.Tx(ctx, func(tx *sql.Tx) error {
+		for name, value := range map[string]string{
+			metaStation: id, metaSource: source, metaCheck: k.check(), metaEpoch: strconv.Itoa(epoch),
+		} {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO store_meta (name, value) VALUES (?, ?)`, name, value); err != nil {
+				return err
+			}
+		}
+		return log.Begin(ctx, tx, s.now())
+	})
+}
+
+func (s *Store) foundKey(source string) (stationKey, error) {
+	p, err := place(source, s.home)
+	if err != nil {
+		return stationKey{}, err
+	}
+	b, err := p.load()
+	if err == nil {
+		return parseStationKey(b)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return stationKey{}, Explain(err)
+	}
+	k, err := newStationKey()
+	if err != nil {
+		return k, err
+	}
+	if b, err = k.encode(); err != nil {
+		return k, err
+	}
+	return k, p.save(b)
+}
+
+func (s *Store) loadKey() (stationKey, error) {
+	b, err := s.place.load()
+	if err != nil {
+		if known(err) {
+			return stationKey{}, err
+		}
+		return stationKey{}, fmt.Errorf("%w (%w)", ErrKey, err)
+	}
+	return parseStationKey(b)
+}
+
+// rotate replaces the wrapping key: every visit's keys are wrapped anew and the old key is destroyed, so that no older copy
+// of the database opens with what is left. Interrupted at any point it leaves the state readable; the next Open finishes.
+func (s *Store) rotate(ctx context.Context) error {
+	return withLock(ctx, s.db, func() error {
+		k, err := s.loadKey()
+		if err != nil {
+			return err
+		}
+		old, err := metaInt(ctx, s.db, metaEpoch)
+		if err != nil {
+			return err
+		}
+		next := old + 1
+		for e := range k.Wrap {
+			next = max(next, e+1)
+		}
+		if err := k.addEpoch(next); err != nil {
+			return err
+		}
+		if err := s.saveKey(k); err != nil {
+			return err
+		}
+		if err := s.Tx(ctx, func(tx *sql.Tx) error { return s.rewrap(ctx, tx, k, next) }); err != nil {
+			return err
+		}
+		return s.pruneEpochs(ctx)
+	})
+}
+
+func (s *Store) rewrap(ctx context.Context, tx *sql.Tx, k stationKey, next int) error {
+	type row struct {
+		visit, use string
+		epoch      int
+		wrapped    []byte
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT visit, use, epoch, wrapped FROM store_keys`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var all []row
+	for rows.Next() {
+		var r row
+		if err := rows.Scan(&r.visit, &r.use, &r.epoch, &r.wrapped); err != nil {
+			return err
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, r := range all {
+		key, err := unseal(k.Wrap[r.epoch], r.wrapped, wrapAAD(r.visit, r.use, r.epoch))
+		if err != nil {
+			return fmt.Errorf("%w: the key of visit %s", ErrCorrupt, r.visit)
+		}
+		wrapped, err := seal(k.Wrap[next], key, wrapAAD(r.visit, r.use, next))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE store_keys SET epoch = ?, wrapped = ? WHERE visit = ? AND use = ?`, next, wrapped, r.visit, r.use); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE store_meta SET value = ? WHERE name = ?`, strconv.Itoa(next), metaEpoch)
+	return err
+}
+
+// pruneEpochs destroys every wrapping key but the one in force. The caller holds the lock.
+func (s *Store) pruneEpochs(ctx context.Context) error {
+	k, err := s.loadKey()
+	if err != nil {
+		return err
+	}
+	epoch, err := metaInt(ctx, s.db, metaEpoch)
+	if err != nil {
+		return err
+	}
+	if k.Wrap[epoch] == nil {
+		return fmt.Errorf("%w: the key of epoch %d is not in it", ErrKey, epoch)
+	}
+	maps.DeleteFunc(k.Wrap, func(e int, _ []byte) bool { return e != epoch })
+	return s.saveKey(k)
+}
+
+func (s *Store) saveKey(k stationKey) error {
+	b, err := k.encode()
+	if err != nil {
+		return err
+	}
+	if err := s.place.save(b); err != nil {
+		return Explain(err)
+	}
+	s.mu.Lock()
+	s.wrap = maps.Clone(k.Wrap)
+	s.mu.Unlock()
+	return nil
+}
+
+// Close closes the database. What was committed is on the disk already.
+func (s *Store) Close() error { return Explain(s.db.Close()) }
+
+// DB is the database, for rooms that keep tables of their own in it (see Migrate). Its transactions begin with BEGIN
+// IMMEDIATE unless they are read-only.
+func (s *Store) DB() *sql.DB { return s.db }
+
+// Home is the state directory.
+func (s *Store) Home() string { return s.home }
+
+// KeySource says where the station key lies: "file" or "keyring".
+func (s *Store) KeySource() string {
+	if _, ok := s.place.(keyRing); ok {
+		return sourceRing
+	}
+	return sourceFile
+}
+
+// Station is this station's identity and keys.
+func (s *Store) Station() *Station { return s.station }
+
+// Ledger is the log of decisions and egress.
+func (s *Store) Ledger() *ledger.Ledger { return s.log }
+
+// Tx runs f in a write transaction and commits when it returns nil. Within f everything must go through tx.
+func (s *Store) Tx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return Explain(err)
+	}
+	defer tx.Rollback()
+	if err := f(tx); err != nil {
+		return Explain(err)
+	}
+	return Explain(tx.Commit())
+}
+
+// Check reads the whole file and compares every page and index: for doctor. A damaged file is ErrCorrupt.
+func (s *Store) Check(ctx context.Context) error {
+	var first string
+	if err := s.db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&first); err != nil {
+		return Explain(err)
+	}
+	if first != "ok" {
+		return ErrCorrupt
+	}
+	return nil
+}
+
+func (s *Store) meta(ctx context.Context) (map[string]string, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT name, value FROM store_meta`)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	defer rows.Close()
+	m := map[string]string{}
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, Explain(err)
+		}
+		m[name] = value
+	}
+	return m, Explain(rows.Err())
+}
+
+func metaInt(ctx context.Context, tx ledger.DBTX, name string) (int, error) {
+	var text string
+	if err := tx.QueryRowContext(ctx, `SELECT value FROM store_meta WHERE name = ?`, name).Scan(&text); err != nil {
+		return 0, Explain(err)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %s is no number", ErrCorrupt, name)
+	}
+	return n, nil
+}
+
+// scrub empties the write-ahead log into the file, whose freed pages are zeroed, and cuts it to nothing, so that no
+// destroyed key or body is left in it. A reader in another process can hold it up; it is then tried again for a while and
+// otherwise done by whoever erases, or closes the file last.
+func (s *Store) scrub(ctx context.Context) error {
+	var busy, logged, moved int
+	err := s.db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &logged, &moved)
+	if err == nil && busy != 0 {
+		return fmt.Errorf("%w: the erasure is done, but remains lie in the write-ahead log until the other obdgate ends", ErrBusy)
+	}
+	return Explain(err)
+}
+
+// randomID returns n random characters of a-z and 2-7.
+func randomID(n int) string {
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
+		panic(err) // crypto/rand does not fail
+	}
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:n]
+}
