@@ -1,0 +1,345 @@
+package elm327
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"obdgate/internal/link"
+)
+
+// Waiting times. They bound every call: the longest a request may take is stated beside Link.
+const (
+	atLimit      = 900 * time.Millisecond // any AT command: 10..75 ms on every link known
+	answerSlack  = 700 * time.Millisecond // beyond the adapter's own timeout, for slow radio links
+	legacySlack  = 1500 * time.Millisecond
+	searchQuiet  = 12 * time.Second // longest pause while a search or slow initialisation runs
+	pendingQuiet = 5500 * time.Millisecond
+	totalLimit   = 20 * time.Second // one reply, whatever keeps coming
+	searchLimit  = 30 * time.Second
+	breakLimit   = 400 * time.Millisecond // from a character sent while busy to the prompt
+	markLimit    = 600 * time.Millisecond // ATI, to find the place in the stream again
+	warmLimit    = 1500 * time.Millisecond
+	coldLimit    = 2500 * time.Millisecond
+)
+
+var (
+	// errTimeout: the prompt did not come in time.
+	errTimeout = errors.New("no prompt in time")
+	// errStopped: the caller does not want the answer any more.
+	errStopped = errors.New("stopped")
+	// errMute: the adapter says nothing at all any more.
+	errMute = fmt.Errorf("%w: it has stopped answering", link.ErrGone)
+)
+
+// adapter is the conversation with one ELM327: one command, one reply, never a byte sent before the prompt unless to
+// break off. It belongs to one goroutine.
+type adapter struct {
+	pump  *pump
+	start time.Time
+	rep   reply
+	dirty bool // a reply may still come that nobody waits for
+	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
+	idle  Splitter
+	stop  <-chan struct{} // ends the waiting of at, nil = nothing does
+	out   []byte
+	timer *time.Timer
+
+	banner string // ATI
+	stn    string // STI, "" where there is none
+	can    adapterCan
+	have   settings
+	sums   checksums
+}
+
+// limits of one command: quiet is the longest pause before and between lines, total the whole.
+type limits struct{ quiet, total time.Duration }
+
+func newAdapter(p port, start time.Time) *adapter {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &adapter{pump: newPump(p), start: start, timer: t, have: settings{proto: noProtocol}}
+}
+
+func (a *adapter) now() time.Duration { return time.Since(a.start) }
+
+// exec sends one command and gathers its reply in a.rep. stop, where not nil, breaks it off when closed. The error is
+// errTimeout, errStopped, or wraps link.ErrGone; after the first two the next exec first finds the prompt again.
+func (a *adapter) exec(stop <-chan struct{}, cmd string, lim limits) error {
+	if a.dirty {
+		if err := a.resync(); err != nil {
+			return err
+		}
+	}
+	return a.talk(stop, cmd, lim)
+}
+
+// ready brings the adapter to the settings w, whatever happened before.
+func (a *adapter) ready(w settings) error {
+	for try := 0; ; try++ {
+		if a.dirty {
+			if err := a.resync(); err != nil {
+				return err
+			}
+		}
+		if a.lost {
+			a.forget()
+			a.lost = false
+			if err := a.defaults(a.stop); err != nil {
+				a.lost = true
+				return err
+			}
+		}
+		err := a.apply(w)
+		if err == nil && !a.lost && !a.dirty {
+			return nil
+		}
+		if errors.Is(err, link.ErrUnsupported) || errors.Is(err, link.ErrGone) || try == 1 {
+			if err == nil {
+				err = &statusError{LowVoltageReset}
+			}
+			return err
+		}
+	}
+}
+
+func (a *adapter) talk(stop <-chan struct{}, cmd string, lim limits) error {
+	a.discard()
+	a.rep.begin(cmd)
+	if err := a.write(cmd + "\r"); err != nil {
+		return err
+	}
+	err := a.listen(stop, lim)
+	if errors.Is(err, errTimeout) || errors.Is(err, errStopped) {
+		a.dirty = true
+	}
+	return err
+}
+
+func (a *adapter) write(s string) error {
+	a.out = append(a.out[:0], s...)
+	if _, err := a.pump.port.Write(a.out); err != nil {
+		return fmt.Errorf("%w: %w", link.ErrGone, withoutPath(err))
+	}
+	return nil
+}
+
+// discard throws away what came since the last prompt.
+func (a *adapter) discard() {
+	for {
+		select {
+		case b, ok := <-a.pump.rx:
+			if !ok {
+				return
+			}
+			a.unasked(b)
+		default:
+			return
+		}
+	}
+}
+
+// unasked takes what the adapter says while nothing was asked: nothing of it answers anything, but a reset is noticed.
+func (a *adapter) unasked(b []byte) {
+	for len(b) > 0 {
+		var e Event
+		if b, e = a.idle.Next(b); e != LineEnd {
+			continue
+		}
+		line, _ := a.idle.Line()
+		if s, _ := Classify(line); s != NoStatus && statuses[s].reset {
+			a.lost = true
+		}
+	}
+}
+
+// listen feeds a.rep until its prompt.
+func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
+	end := a.now() + lim.total
+	next := a.now() + lim.quiet
+	for {
+		a.timer.Reset(max(0, min(end, next)-a.now()))
+		select {
+		case b, ok := <-a.pump.rx:
+			if !ok {
+				return a.pump.gone
+			}
+			if a.rep.feed(b, a.now()) {
+				a.timer.Stop()
+				return nil
+			}
+			quiet := lim.quiet
+			if a.rep.long {
+				quiet, end = max(quiet, searchQuiet), max(end, a.now()+lim.quiet)
+			}
+			if a.rep.later {
+				quiet = max(quiet, pendingQuiet)
+			}
+			next = a.now() + quiet
+		case <-a.timer.C:
+			return errTimeout
+		case <-stop:
+			a.timer.Stop()
+			return errStopped
+		}
+	}
+}
+
+// resync finds the idle prompt again after a reply that did not end: a character breaks off what runs, then ATI must
+// answer with the name this adapter has, and everything before that is an old reply. Nothing that comes late can be
+// taken for the answer to a later command.
+func (a *adapter) resync() error {
+	a.discard()
+	a.rep.begin("")
+	if err := a.write(" "); err != nil {
+		return err
+	}
+	err := a.listen(nil, limits{breakLimit, 2 * breakLimit})
+	if err != nil && !errors.Is(err, errTimeout) {
+		return err
+	}
+	heard := a.rep.any
+	ok, err := a.mark(&heard)
+	if err != nil {
+		return err
+	}
+	if ok {
+		a.dirty = false
+		return nil
+	}
+	if !heard {
+		return errMute
+	}
+	a.lost = true
+	if err := a.talk(nil, "ATWS", limits{warmLimit, warmLimit}); err != nil && !errors.Is(err, errTimeout) {
+		return err
+	}
+	if ok, err = a.mark(&heard); err != nil {
+		return err
+	}
+	if !ok {
+		return errMute
+	}
+	a.dirty = false
+	return nil
+}
+
+// mark sends ATI and throws replies away until its own.
+func (a *adapter) mark(heard *bool) (bool, error) {
+	end := a.now() + markLimit
+	a.rep.begin("ATI")
+	if err := a.write("ATI\r"); err != nil {
+		return false, err
+	}
+	for {
+		left := end - a.now()
+		if left <= 0 {
+			return false, nil
+		}
+		err := a.listen(nil, limits{left, left})
+		*heard = *heard || a.rep.any
+		a.lost = a.lost || a.rep.status.has(LowVoltageReset)
+		switch {
+		case errors.Is(err, errTimeout):
+			return false, nil
+		case err != nil:
+			return false, err
+		case a.isBanner(a.rep.first()):
+			return true, nil
+		}
+		a.rep.begin("ATI")
+	}
+}
+
+func (a *adapter) isBanner(line string) bool {
+	if a.banner != "" {
+		return line == a.banner
+	}
+	return looksLikeBanner(line)
+}
+
+func looksLikeBanner(line string) bool {
+	return strings.Contains(line, "ELM") || strings.Contains(line, "OBD") || strings.Contains(line, "STN")
+}
+
+// forget: the adapter has gone back to its defaults.
+func (a *adapter) forget() {
+	a.have = settings{proto: noProtocol}
+}
+
+// at runs an AT command and returns its status set. One that is not understood is repeated once, since noise also makes
+// a "?". A reply that is no reply to an AT command (a line of data) means that we are out of step.
+func (a *adapter) at(cmd string) (statusSet, error) {
+	for try := 0; ; try++ {
+		err := a.exec(a.stop, cmd, limits{atLimit, 2 * atLimit})
+		if err != nil && !errors.Is(err, errTimeout) {
+			return 0, err
+		}
+		a.lost = a.lost || a.rep.status.reset()
+		switch {
+		case try > 0 && err != nil:
+			return 0, fmt.Errorf("%w: %s is not answered in time", link.ErrGarbled, cmd)
+		case try > 0:
+			return a.rep.status, nil
+		case errors.Is(err, errTimeout), a.rep.status.has(NotUnderstood):
+		case a.rep.status.has(OK), len(a.rep.ends) > 0 && a.rep.first() != "" && !a.outOfStep():
+			return a.rep.status, nil
+		default:
+			a.dirty = true
+		}
+	}
+}
+
+// outOfStep: every line is hex, which no answer to the AT commands used here is.
+func (a *adapter) outOfStep() bool {
+	all := true
+	a.rep.lines(func(line []byte, _ time.Duration) {
+		if s, data := Classify(line); s != NoStatus || data == nil {
+			all = false
+		}
+	})
+	return all
+}
+
+// apply runs a plan and keeps a.have in step with it. When it breaks off, the settings are not known any more.
+func (a *adapter) apply(w settings) error {
+	if a.have == w {
+		return nil
+	}
+	err := a.run(w)
+	a.lost = a.lost || err != nil
+	return err
+}
+
+func (a *adapter) run(w settings) error {
+	for _, c := range plan(a.have, w, a.can) {
+		st, err := a.at(c.text)
+		if err != nil {
+			return err
+		}
+		if !st.has(NotUnderstood) {
+			continue
+		}
+		if c.refused != nil {
+			c.refused(&a.can)
+		}
+		switch {
+		case strings.HasPrefix(c.text, "ATTP"):
+			if st, err = a.at("ATSP" + c.text[4:]); err != nil {
+				return err
+			}
+			if st.has(NotUnderstood) {
+				return refusal(c.text)
+			}
+		case c.must:
+			return refusal(c.text)
+		}
+	}
+	a.have = w
+	return nil
+}
+
+func refusal(cmd string) error {
+	return fmt.Errorf("%w: it refuses %s", link.ErrUnsupported, cmd)
+}

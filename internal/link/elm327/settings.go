@@ -1,0 +1,321 @@
+package elm327
+
+import (
+	"fmt"
+	"time"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/isotp"
+	"obdgate/internal/link"
+)
+
+// protocol is one of the ELM327's bus protocols, by its number in AT SP.
+type protocol byte
+
+// The protocols tried. autoProtocol is the adapter's own search.
+const (
+	autoProtocol protocol = 0
+	noProtocol   protocol = 0xFF
+)
+
+// kind of bus that a frame needs.
+type kind uint8
+
+const (
+	can11 kind = iota
+	can29
+	legacy
+)
+
+func kindOf(f *frame.Frame) kind {
+	switch {
+	case f.Is(frame.Legacy):
+		return legacy
+	case f.Is(frame.Extended):
+		return can29
+	}
+	return can11
+}
+
+// tried lists the protocols for a kind of frame in the order of their likelihood: 500 before 250 kbit/s. For K-line and
+// J1850 the adapter's own search knows best.
+var tried = [...][]protocol{
+	can11:  {6, 8},
+	can29:  {7, 9},
+	legacy: {autoProtocol},
+}
+
+func (p protocol) kind() kind {
+	switch p {
+	case 6, 8:
+		return can11
+	case 7, 9:
+		return can29
+	}
+	return legacy
+}
+
+// String is the protocol's name in an adapter's AT DP.
+func (p protocol) String() string {
+	names := [...]string{1: "SAE J1850 PWM", "SAE J1850 VPW", "ISO 9141-2", "ISO 14230-4 KWP 5BAUD", "ISO 14230-4 KWP FAST",
+		"ISO 15765-4 CAN 11/500", "ISO 15765-4 CAN 29/500", "ISO 15765-4 CAN 11/250", "ISO 15765-4 CAN 29/250"}
+	if p == noProtocol || int(p) >= len(names) {
+		return ""
+	}
+	return names[p]
+}
+
+// header is what stands in front of a functional request when nobody has set another one.
+func (p protocol) header() uint32 {
+	switch p {
+	case 6, 8:
+		return isotp.Functional11
+	case 7, 9:
+		return isotp.Functional29
+	case 1:
+		return 0x616AF1
+	case 4, 5:
+		return 0xC233F1
+	}
+	return link.LegacyFunctional
+}
+
+// settings are what the adapter has been told. The zero value, with proto noProtocol, is what holds after AT D.
+type settings struct {
+	proto   protocol
+	format  bool   // the format commands have been sent since the protocol was set
+	header  uint32 // 0 = the protocol's own
+	prio    byte   // top five bits of a 29-bit header, 0 = the default 18
+	st      byte   // 0 = the default
+	ext     int    // address byte in front of the PCI + 1, 0 = none
+	pattern uint32 // receive filter: identifiers with id&mask == pattern; mask 0 = the adapter's own filter
+	mask    uint32
+	flow    uint32 // flow control goes to this identifier, 0 = the adapter's own choice
+	flowExt int    // address byte in front of flow control + 1, 0 = none
+}
+
+// adapterCan is what an adapter has refused or shown so far. Nothing is believed from its name.
+type adapterCan struct {
+	noTP     bool // AT TP refused: AT SP instead
+	noDigit  bool // the expected-responses digit is not understood
+	noFlow   bool // AT FC SH, SD or SM refused
+	noFilter bool // AT CRA or CF/CM refused
+	noExt    bool // AT CEA refused
+	noST     bool // AT ST refused
+	stn      bool // answers STI: the ST commands exist
+}
+
+// command is one AT command of a plan.
+type command struct {
+	text string
+	// must: without it the request would go wrong, so a refusal is the request's end; else it is only less good.
+	must bool
+	// refused marks in adapterCan what a "?" teaches; nil = nothing.
+	refused func(*adapterCan)
+}
+
+const defaultST = 0x32 // 205 ms
+
+// want works out the settings that a frame and its hint need.
+func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan) settings {
+	w := settings{proto: p, format: true}
+	if f.Is(frame.Legacy) {
+		if f.ID != link.LegacyFunctional && f.ID != p.header() {
+			w.header = f.ID
+		}
+		return w
+	}
+	if f.ID != p.header() {
+		w.header = f.ID
+		if f.Is(frame.Extended) {
+			w.prio = byte(f.ID >> 24)
+		}
+	}
+	if h.Wait > 0 && !can.noST {
+		w.st = stFor(h.Wait)
+	}
+	if h.Ext != nil {
+		w.ext = int(*h.Ext) + 1
+	}
+	if standard(f, h) {
+		return w
+	}
+	all := uint32(frame.MaxStandardID)
+	if f.Is(frame.Extended) {
+		all = frame.MaxExtendedID
+	}
+	for i, id := range h.Accept {
+		if i == 0 {
+			w.pattern, w.mask = id, all
+		}
+		w.mask &^= w.pattern ^ id
+		w.pattern &= w.mask
+	}
+	if h.FlowTo != 0 {
+		w.flow, w.flowExt = h.FlowTo, w.ext
+	}
+	return w
+}
+
+// standard: the adapter's own filter and flow control do for this frame (ISO 15765-4 pairs).
+func standard(f *frame.Frame, h link.Hint) bool {
+	if h.Ext != nil {
+		return false
+	}
+	for _, id := range h.Accept {
+		a, ok := isotp.OBDResponder(id, f.Is(frame.Extended))
+		if !ok || h.FlowTo != 0 && h.FlowTo != a.Tx {
+			return false
+		}
+	}
+	return len(h.Accept) > 0 || h.FlowTo == 0
+}
+
+// stFor is the AT ST value, in units of 4.096 ms, whose wait is not shorter than d.
+func stFor(d time.Duration) byte {
+	const unit = 4096 * time.Microsecond
+	return byte(min(max((d+unit-1)/unit, 1), 0xFF))
+}
+
+// plan lists the commands that lead from one set of settings to another, in an order that copies stand: protocol,
+// format, timing, addresses, filter, flow control.
+func plan(have, w settings, can adapterCan) []command {
+	var c []command
+	add := func(must bool, refused func(*adapterCan), format string, args ...any) {
+		c = append(c, command{fmt.Sprintf(format, args...), must, refused})
+	}
+	if have.proto != w.proto {
+		if have.proto != noProtocol {
+			add(false, nil, "ATPC") // SP and TP leave a running K-line session to itself on some parts
+		}
+		if can.noTP || w.proto == autoProtocol { // TP 0 locks one copy up until it loses power
+			add(true, nil, "ATSP%X", byte(w.proto))
+		} else {
+			add(true, func(a *adapterCan) { a.noTP = true }, "ATTP%X", byte(w.proto))
+		}
+		have.format = false
+	}
+	if !have.format {
+		// Some copies fall back to their defaults with every new protocol.
+		add(true, nil, "ATH1")
+		add(false, nil, "ATS0")
+		add(false, nil, "ATCAF1")
+	}
+	if have.st != w.st && !can.noST {
+		st := w.st
+		if st == 0 {
+			st = defaultST
+		}
+		add(false, func(a *adapterCan) { a.noST = true }, "ATST%02X", st)
+	}
+	planAddress(have, w, add)
+	planFilter(have, w, can, add)
+	return c
+}
+
+type addCommand func(must bool, refused func(*adapterCan), format string, args ...any)
+
+func planAddress(have, w settings, add addCommand) {
+	if have.ext != w.ext {
+		if w.ext == 0 {
+			add(true, nil, "ATCEA")
+		} else {
+			add(true, func(a *adapterCan) { a.noExt = true }, "ATCEA%02X", w.ext-1)
+		}
+	}
+	header := func(s settings) uint32 {
+		if s.header == 0 {
+			return s.proto.header()
+		}
+		return s.header
+	}
+	if have.header == 0 && w.header == 0 || have.proto == w.proto && header(have) == header(w) {
+		return
+	}
+	h := header(w)
+	prio := func(b byte) byte {
+		if b == 0 {
+			return 0x18
+		}
+		return b
+	}
+	switch w.proto.kind() {
+	case can11:
+		add(true, nil, "ATSH%03X", h)
+	case can29:
+		if prio(have.prio) != prio(byte(h>>24)) {
+			add(true, nil, "ATCP%02X", h>>24)
+		}
+		add(true, nil, "ATSH%06X", h&0xFFFFFF)
+	default:
+		add(true, nil, "ATSH%06X", h)
+	}
+}
+
+func planFilter(have, w settings, can adapterCan, add addCommand) {
+	digits := 3
+	if w.proto.kind() == can29 {
+		digits = 8
+	}
+	if (have.pattern != w.pattern || have.mask != w.mask) && !can.noFilter {
+		refused := func(a *adapterCan) { a.noFilter = true }
+		switch w.mask {
+		case 0:
+			add(false, nil, "ATAR")
+		case frame.MaxStandardID, frame.MaxExtendedID:
+			add(false, refused, "ATCRA%0*X", digits, w.pattern)
+		default:
+			add(false, refused, "ATCF%0*X", digits, w.pattern)
+			add(false, refused, "ATCM%0*X", digits, w.mask)
+		}
+	}
+	if have.flow == w.flow && have.flowExt == w.flowExt || can.noFlow {
+		return
+	}
+	refused := func(a *adapterCan) { a.noFlow = true }
+	if w.flow == 0 {
+		add(true, nil, "ATFCSM0")
+		return
+	}
+	data := "300000"
+	if w.flowExt > 0 {
+		data = fmt.Sprintf("%02X300000", w.flowExt-1)
+	}
+	add(false, refused, "ATFCSH%0*X", digits, w.flow)
+	add(false, refused, "ATFCSD%s", data)
+	add(false, refused, "ATFCSM1") // refused unless header and data are set
+}
+
+// request is the text of a request line: the payload of a single frame without its PCI, or the bytes of a legacy
+// message. expect is the number of lines after which the adapter may stop listening, 1 to 9, else none.
+func request(f *frame.Frame, ext bool, expect int) (string, error) {
+	b := f.Bytes()
+	if !f.Is(frame.Legacy) {
+		if ext {
+			b = b[min(1, len(b)):]
+		}
+		if len(b) == 0 || b[0] == 0 || b[0] > 7 || len(b) < 1+int(b[0]) {
+			return "", errNotSingle
+		}
+		b = b[1 : 1+int(b[0])]
+	}
+	if len(b) == 0 || len(b) > 7 {
+		return "", errNotSingle
+	}
+	text := fmt.Sprintf("%X", b)
+	if expect >= 1 && expect <= 9 { // some copies read A to F as data
+		text += string(rune('0' + expect))
+	}
+	return text, nil
+}
+
+var errNotSingle = fmt.Errorf("%w: only requests of one ISO-TP single frame", link.ErrUnsupported)
+
+// isFlowControl: the adapter has sent its own already.
+func isFlowControl(f *frame.Frame, ext bool) bool {
+	b := f.Bytes()
+	if ext && len(b) > 0 {
+		b = b[1:]
+	}
+	return !f.Is(frame.Legacy) && len(b) > 0 && b[0]>>4 == 3
+}

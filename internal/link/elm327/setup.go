@@ -1,0 +1,293 @@
+package elm327
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"obdgate/internal/link"
+)
+
+// rates are tried in this order when none is given: the factory rates of the chips first.
+var rates = []int{38400, 115200, 9600, 500000, 230400, 57600}
+
+// Bounds of Open: with a given rate about two seconds for a silent port, three when the rate is hunted; a link that
+// works may take the time of two resets on top.
+const (
+	openLimit  = 12 * time.Second
+	drainQuiet = 50 * time.Millisecond
+	drainLimit = 500 * time.Millisecond
+	huntLimit  = 300 * time.Millisecond
+	tryLimit   = 700 * time.Millisecond
+)
+
+var (
+	errSilent   = fmt.Errorf("%w: nothing answers", link.ErrNoAdapter)
+	errForeign  = fmt.Errorf("%w: something answers, but not as an ELM327 does", link.ErrNoAdapter)
+	errNoHeader = fmt.Errorf("%w: this adapter cannot show who answered (AT H1), so its answers cannot be told apart", link.ErrUnsupported)
+)
+
+// opener makes a fresh port at a baud rate; 0 where there is none to choose.
+type opener func(ctx context.Context, baud int) (port, error)
+
+// connect opens the port, finds the rate, and brings the adapter to a known state.
+func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*adapter, error) {
+	var heard bool
+	for _, baud := range bauds {
+		p, err := open(ctx, baud)
+		if err != nil {
+			return nil, err
+		}
+		a := newAdapter(p, start)
+		limit := huntLimit
+		if len(bauds) == 1 {
+			limit = tryLimit
+		}
+		ok, err := a.hail(ctx, limit, len(bauds) == 1)
+		heard = heard || a.rep.any
+		if ok && err == nil {
+			err = a.initialise(ctx)
+			if errors.Is(err, link.ErrGone) && ctx.Err() == nil {
+				return reconnect(ctx, open, baud, start, a)
+			}
+			if err == nil {
+				return a, nil
+			}
+		}
+		_ = a.pump.close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if heard {
+		return nil, errForeign
+	}
+	return nil, errSilent
+}
+
+// reconnect comes back to a link that dropped when the adapter was reset, as cheap radio links do, and this time leaves
+// the reset out.
+func reconnect(ctx context.Context, open opener, baud int, start time.Time, old *adapter) (*adapter, error) {
+	_ = old.pump.close()
+	p, err := open(ctx, baud)
+	if err != nil {
+		return nil, err
+	}
+	a := newAdapter(p, start)
+	ok, err := a.hail(ctx, tryLimit, true)
+	if ok && err == nil {
+		if err = a.defaults(ctx.Done()); err == nil {
+			if err = a.identify(ctx.Done()); err == nil {
+				return a, nil
+			}
+		}
+	}
+	_ = a.pump.close()
+	if err == nil {
+		err = errMute
+	}
+	return nil, err
+}
+
+// hail waits for the line to be quiet and asks for the prompt: two nonsense characters, because the first may be lost,
+// and ATE0. A bare CR is never sent: it would repeat whatever command came last. patient tries again, with a character
+// first that ends whatever runs.
+func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (bool, error) {
+	if err := a.drain(ctx); err != nil {
+		return false, err
+	}
+	for try := range 3 {
+		if try == 1 && !a.rep.any && !patient {
+			return false, nil
+		}
+		if try == 1 && patient || try == 2 {
+			a.rep.begin("")
+			if err := a.write(" "); err != nil {
+				return false, err
+			}
+			if err := a.listen(ctx.Done(), limits{limit / 2, limit}); err != nil && !errors.Is(err, errTimeout) {
+				return false, ended(ctx, err)
+			}
+		}
+		a.rep.begin("ATE0") // the splitter drops the nonsense from its echo
+		if err := a.write("\x7F\x7FATE0\r"); err != nil {
+			return false, err
+		}
+		err := a.listen(ctx.Done(), limits{limit, 2 * limit})
+		if err != nil && !errors.Is(err, errTimeout) {
+			return false, ended(ctx, err)
+		}
+		if err == nil && a.rep.status.any(OK, NotUnderstood, Stopped) {
+			a.dirty = try > 0 // the replies to the tries before may come yet
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// drain reads until nothing has come for a moment.
+func (a *adapter) drain(ctx context.Context) error {
+	end := a.now() + drainLimit
+	for a.now() < end {
+		a.timer.Reset(drainQuiet)
+		select {
+		case _, ok := <-a.pump.rx:
+			if !ok {
+				return a.pump.gone
+			}
+		case <-a.timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	a.timer.Stop()
+	return nil
+}
+
+// initialise resets the adapter (warm, else cold, else to defaults) and sets it up.
+func (a *adapter) initialise(ctx context.Context) error {
+	stop := ctx.Done()
+	a.stop = stop
+	defer func() { a.stop = nil }()
+	done := false
+	for _, r := range []struct {
+		cmd string
+		lim time.Duration
+	}{{"ATWS", warmLimit}, {"ATZ", coldLimit}} {
+		err := a.exec(stop, r.cmd, limits{r.lim, r.lim})
+		if err != nil && !errors.Is(err, errTimeout) {
+			return ended(ctx, err)
+		}
+		if err == nil && looksLikeBanner(a.rep.first()) {
+			done = true
+			break
+		}
+	}
+	a.forget()
+	if !done {
+		if err := a.defaults(stop); err != nil {
+			return ended(ctx, err)
+		}
+		return ended(ctx, a.identify(stop))
+	}
+	if err := a.setUp(); err != nil {
+		return ended(ctx, err)
+	}
+	return ended(ctx, a.identify(stop))
+}
+
+// defaults is the reset for links that drop, or adapters that hang, on a real one.
+func (a *adapter) defaults(stop <-chan struct{}) error {
+	if err := a.exec(stop, "ATD", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
+		return err
+	}
+	a.forget()
+	return a.setUp()
+}
+
+// setUp sends what holds for every request: no echo, no line feeds, no spaces, headers shown, long data allowed, PCI
+// made by the adapter, nothing stored, adaptive timing. PCI stays visible in answers because headers are on; requests go
+// without it because single frames then work on every chip and copy, whereas raw sending (AT CAF0) leaves flow control
+// to chance on copies.
+func (a *adapter) setUp() error {
+	for _, c := range []struct {
+		cmd  string
+		must error
+	}{{"ATE0", nil}, {"ATL0", nil}, {"ATS0", nil}, {"ATH1", errNoHeader}, {"ATCAF1", nil}, {"ATAL", nil}, {"ATM0", nil},
+		{"ATAT1", nil}} {
+		st, err := a.at(c.cmd)
+		if err != nil {
+			return err
+		}
+		if st.has(NotUnderstood) && c.must != nil {
+			return c.must
+		}
+	}
+	return nil
+}
+
+// identify asks for the names. Nothing is decided by them but what to show, and whether ST commands exist.
+func (a *adapter) identify(stop <-chan struct{}) error {
+	ask := func(cmd string) (string, error) {
+		err := a.exec(stop, cmd, limits{atLimit, atLimit})
+		if err != nil && !errors.Is(err, errTimeout) {
+			return "", err
+		}
+		if err != nil || a.rep.status.has(NotUnderstood) {
+			return "", nil
+		}
+		return a.rep.first(), nil
+	}
+	banner, err := ask("ATI")
+	if err != nil {
+		return err
+	}
+	if banner == "" {
+		if banner, err = ask("ATI"); err != nil {
+			return err
+		}
+	}
+	if banner == "" {
+		return errForeign
+	}
+	stn, err := ask("STI")
+	if err != nil {
+		return err
+	}
+	a.banner = banner
+	if strings.HasPrefix(stn, "STN") {
+		a.stn, a.can.stn = stn, true
+	}
+	return nil
+}
+
+// name is what people see: the banner, and the STN chip behind it.
+func (a *adapter) name() string {
+	n := cut(strings.ReplaceAll(a.banner, "ELM327 V", "ELM327 v"))
+	if a.stn != "" {
+		n += " (" + cut(strings.ReplaceAll(a.stn, " V", " v")) + ")"
+	}
+	return n
+}
+
+func cut(s string) string { return s[:min(len(s), 40)] }
+
+// restore leaves the adapter at its prompt with its defaults, for the next program. It takes a second at most.
+func (a *adapter) restore() {
+	if a.dirty {
+		if a.resync() != nil {
+			return
+		}
+	}
+	if a.have.proto != noProtocol {
+		_ = a.talk(nil, "ATPC", limits{breakLimit, breakLimit})
+	}
+	if !a.dirty {
+		_ = a.talk(nil, "ATD", limits{breakLimit, breakLimit})
+	}
+}
+
+// volts asks for the supply voltage, for advice; "" when it is not known.
+func (a *adapter) volts() string {
+	if err := a.exec(nil, "ATRV", limits{atLimit, atLimit}); err != nil {
+		return ""
+	}
+	v := strings.TrimSuffix(a.rep.first(), "V")
+	if len(v) == 0 || len(v) > 5 || strings.Trim(v, "0123456789.") != "" {
+		return ""
+	}
+	return v
+}
