@@ -58,6 +58,9 @@ func (d *Deferred) Error() string {
 // Unwrap makes errors.Is(err, ErrDeferred) true.
 func (d *Deferred) Unwrap() []error { return []error{ErrDeferred, d.Err} }
 
+// RetryAfter is After; the outbox knows a failure that time may cure by this method.
+func (d *Deferred) RetryAfter() time.Duration { return d.After }
+
 // Rejected is a refusal that repeating does not cure. Problem's texts are cut to printable ASCII: they come from outside.
 type Rejected struct {
 	Status  int
@@ -73,6 +76,9 @@ func (r *Rejected) Error() string {
 
 // Unwrap makes errors.Is(err, ErrRejected) true.
 func (r *Rejected) Unwrap() error { return ErrRejected }
+
+// HTTPStatus is Status; the outbox knows a permanent refusal by this method.
+func (r *Rejected) HTTPStatus() int { return r.Status }
 
 // MaxAfter bounds how long a collector may ask a station to wait.
 const MaxAfter = 24 * time.Hour
