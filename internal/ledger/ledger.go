@@ -61,6 +61,8 @@ type Vault interface {
 	Seal(ctx context.Context, tx DBTX, visit, use string, plain []byte) ([]byte, error)
 	Open(ctx context.Context, tx DBTX, visit, use string, sealed []byte) ([]byte, error)
 	Derive(ctx context.Context, tx DBTX, visit, use string) ([]byte, error)
+	// Visits lists the visits that have a key.
+	Visits(ctx context.Context, tx DBTX) ([]string, error)
 }
 
 // Signer is the station's signing key.
@@ -160,19 +162,15 @@ func (l *Ledger) Record(ctx context.Context, e Event) (Entry, error) {
 }
 
 func (l *Ledger) tx(ctx context.Context, f func(*sql.Tx) error) error {
-	explain := l.Explain
-	if explain == nil {
-		explain = func(err error) error { return err }
-	}
 	tx, err := l.db.BeginTx(ctx, nil)
 	if err != nil {
-		return explain(err)
+		return l.explain(err)
 	}
 	defer tx.Rollback()
 	if err := f(tx); err != nil {
-		return explain(err)
+		return l.explain(err)
 	}
-	return explain(tx.Commit())
+	return l.explain(tx.Commit())
 }
 
 // AppendTx appends e within tx, so that the entry and what it tells of happen together or not at all. tx must be a write

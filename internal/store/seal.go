@@ -194,3 +194,20 @@ func (v vault) Derive(ctx context.Context, tx ledger.DBTX, visit, use string) ([
 	}
 	return hkdf.Key(sha256.New, key, nil, recordAAD(visit, use), keyBytes)
 }
+
+func (v vault) Visits(ctx context.Context, tx ledger.DBTX) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT visit FROM store_keys WHERE use = ? ORDER BY visit`, useRecord)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		out = append(out, id)
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,197 @@
+package ledger_test
+
+import (
+	"bytes"
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"obdgate/internal/consent"
+	"obdgate/internal/ledger"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What somebody who can write the database file but lacks the station key may try. Each must be caught by Verify, wherever
+// in the log it is done.
+func TestAttacksAreCaught(t *testing.T) {
+	type target struct {
+		log
+		seq, size int64
+	}
+	exec := func(t *testing.T, l target, query string, args ...any) {
+		t.Helper()
+		res, err := l.db.Exec(query, args...)
+		require.NoError(t, err)
+		n, err := res.RowsAffected()
+		require.NoError(t, err)
+		require.NotZero(t, n, "the attack did nothing")
+	}
+	leaf := func(t *testing.T, l target, seq int64) (b []byte) {
+		require.NoError(t, l.db.QueryRow(`SELECT leaf FROM ledger_entries WHERE seq = ?`, seq).Scan(&b))
+		return b
+	}
+	for name, attack := range map[string]struct {
+		do   func(*testing.T, target)
+		kind string
+	}{
+		"edit one byte of an entry": {func(t *testing.T, l target) {
+			b := leaf(t, l, l.seq)
+			b[len(b)-2] ^= 1
+			exec(t, l, `UPDATE ledger_entries SET leaf = ? WHERE seq = ?`, b, l.seq)
+		}, ledger.ProblemEdited},
+		"turn an entry into another kind": {func(t *testing.T, l target) {
+			b := bytes.Replace(leaf(t, l, l.seq), []byte(`"kind":"`), []byte(`"kind":"x`), 1)
+			exec(t, l, `UPDATE ledger_entries SET leaf = ? WHERE seq = ?`, b, l.seq)
+		}, ledger.ProblemEdited},
+		"delete an entry": {func(t *testing.T, l target) {
+			exec(t, l, `DELETE FROM ledger_entries WHERE seq = ?`, l.seq)
+		}, ledger.ProblemHead},
+		"delete an entry and close the gap": {func(t *testing.T, l target) {
+			exec(t, l, `DELETE FROM ledger_entries WHERE seq = ?`, l.seq)
+			for s := l.seq + 1; s < l.size; s++ {
+				exec(t, l, `UPDATE ledger_entries SET seq = ? WHERE seq = ?`, s-1, s)
+			}
+		}, ledger.ProblemHead},
+		"swap two neighbours": {func(t *testing.T, l target) {
+			a := l.seq
+			if a == l.size-1 {
+				a--
+			}
+			exec(t, l, `UPDATE ledger_entries SET seq = -1 WHERE seq = ?`, a)
+			exec(t, l, `UPDATE ledger_entries SET seq = ? WHERE seq = ?`, a, a+1)
+			exec(t, l, `UPDATE ledger_entries SET seq = ? WHERE seq = -1`, a+1)
+		}, ledger.ProblemEdited},
+		"cut the log short": {func(t *testing.T, l target) {
+			exec(t, l, `DELETE FROM ledger_entries WHERE seq >= ?`, l.seq)
+		}, ledger.ProblemHead},
+		"backdate an entry": {func(t *testing.T, l target) {
+			b := bytes.Replace(leaf(t, l, l.seq), []byte("2026-11-20T"), []byte("2026-11-19T"), 1)
+			exec(t, l, `UPDATE ledger_entries SET leaf = ? WHERE seq = ?`, b, l.seq)
+		}, ledger.ProblemEdited},
+		"add an entry without the key": {func(t *testing.T, l target) {
+			b := bytes.Replace(leaf(t, l, l.seq), []byte(`{"seq":`), []byte(`{"seq":9`), 1)
+			exec(t, l, `INSERT INTO ledger_entries (seq, leaf, nodes) SELECT max(seq) + 1, ?, zeroblob(32) FROM ledger_entries`, b)
+		}, ledger.ProblemHead},
+		"edit an entry and its stored hashes": {func(t *testing.T, l target) {
+			b := leaf(t, l, l.seq)
+			b[len(b)-2] ^= 1
+			exec(t, l, `UPDATE ledger_entries SET leaf = ?, nodes = ? WHERE seq = ?`, b, ledger.NodesFor(b), l.seq)
+		}, ledger.ProblemHead},
+		"swap the key: sign the log anew with another": {func(t *testing.T, l target) {
+			forged, err := ledger.New(l.db, "st-test", newSigner(), l.keys)
+			require.NoError(t, err)
+			exec(t, l, `DELETE FROM ledger_tip`)
+			require.NoError(t, forged.SignAnew(t.Context(), l.db))
+		}, ledger.ProblemKey},
+		"remove the head": {func(t *testing.T, l target) { exec(t, l, `DELETE FROM ledger_tip`) }, ledger.ProblemHead},
+		"file an entry under no visit": {func(t *testing.T, l target) {
+			exec(t, l, `UPDATE ledger_entries SET tag = randomblob(16) WHERE seq = ?`, l.seq)
+		}, ledger.ProblemTag},
+		"remove a stored decision": {func(t *testing.T, l target) {
+			exec(t, l, `DELETE FROM ledger_decisions WHERE seq = (SELECT seq FROM ledger_decisions ORDER BY abs(seq - ?) LIMIT 1)`, l.seq)
+		}, ledger.ProblemDecision},
+		"put an older yes in the place of a withdrawal": {func(t *testing.T, l target) {
+			exec(t, l, `UPDATE ledger_decisions SET body = (SELECT d.body FROM ledger_decisions d WHERE d.visit = 'va' ORDER BY d.seq LIMIT 1)
+				WHERE seq = (SELECT max(d.seq) FROM ledger_decisions d WHERE d.visit = 'va')`)
+		}, ledger.ProblemDecision},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, seq := range []int64{1, 2, 7, 16, 31, 39} {
+				l := newLog(t, "va", "vb", "vc")
+				fill(t, l)
+				h, err := l.Head(t.Context())
+				require.NoError(t, err)
+				require.EqualValues(t, 40, h.Size)
+				before, err := l.Verify(t.Context())
+				require.NoError(t, err)
+				require.True(t, before.OK(), "%+v", before.Problems)
+
+				attack.do(t, target{l, seq, int64(h.Size)})
+				r, err := l.VerifyAgainst(t.Context(), h.Note)
+				require.NoError(t, err)
+				require.False(t, r.OK(), "at entry %d", seq)
+				kinds := map[string]bool{}
+				for _, p := range r.Problems {
+					kinds[p.Kind] = true
+				}
+				require.True(t, kinds[attack.kind], "at entry %d: %+v", seq, r.Problems)
+			}
+		})
+	}
+}
+
+// A whole older copy put back is a valid log by itself; only a head kept elsewhere shows it.
+func TestAnOlderCopyIsCaughtByAHeadKeptElsewhere(t *testing.T) {
+	l := newLog(t, "va", "vb", "vc")
+	l.record(t, ledger.Event{Kind: ledger.VisitOpened, Visit: "va", At: at})
+	copyPath := filepath.Join(t.TempDir(), "old.db")
+	_, err := l.db.Exec(`VACUUM INTO ?`, copyPath)
+	require.NoError(t, err)
+	old, err := ledger.New(openDB(t, copyPath), "st-test", l.key, l.keys)
+	require.NoError(t, err)
+
+	l.decide(t, "va", consent.Service, consent.Withdrawn)
+	kept, err := l.Head(t.Context())
+	require.NoError(t, err)
+	r, err := old.Verify(t.Context())
+	require.NoError(t, err)
+	require.True(t, r.OK())
+	r, err = old.VerifyAgainst(t.Context(), kept.Note)
+	require.NoError(t, err)
+	require.Len(t, r.Problems, 1)
+	require.Equal(t, ledger.ProblemExternal, r.Problems[0].Kind)
+
+	// The older copy goes on by itself: a fork of the same length with another content.
+	_, err = old.Record(t.Context(), ledger.Event{Kind: ledger.Accessed, Visit: "va", At: at})
+	require.NoError(t, err)
+	r, err = old.VerifyAgainst(t.Context(), kept.Note)
+	require.NoError(t, err)
+	require.Len(t, r.Problems, 1)
+	require.Equal(t, ledger.ProblemExternal, r.Problems[0].Kind)
+
+	// A head somebody else signed is no head of ours.
+	foreign := newLog(t)
+	h, err := foreign.Head(t.Context())
+	require.NoError(t, err)
+	r, err = l.VerifyAgainst(t.Context(), h.Note)
+	require.NoError(t, err)
+	require.False(t, r.OK())
+}
+
+// The clock going back is told, and is nothing wrong by itself.
+func TestTheClockGoingBackIsNoted(t *testing.T) {
+	l := newLog(t, "va")
+	l.record(t, ledger.Event{Kind: ledger.VisitOpened, Visit: "va", At: at})
+	l.record(t, ledger.Event{Kind: ledger.VisitClosed, Visit: "va", At: at.Add(-3 * time.Hour)})
+	r, err := l.Verify(t.Context())
+	require.NoError(t, err)
+	require.True(t, r.OK())
+	require.Equal(t, []string{"entry 2 is 3h0m0s earlier than the one before it: the clock was set back"}, r.Notes)
+}
+
+// A yes is only a yes while the log proves it, also without a full Verify.
+func TestStandingRefusesWhatTheLogDoesNotProve(t *testing.T) {
+	for name, attack := range map[string]string{
+		"the withdrawal's decision removed": `DELETE FROM ledger_decisions WHERE seq = (SELECT max(seq) FROM ledger_decisions)`,
+		"the withdrawal edited":             `UPDATE ledger_entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'withdrawn', 'refused') AS BLOB) WHERE seq = 2`,
+		"the grant edited":                  `UPDATE ledger_entries SET leaf = CAST(replace(CAST(leaf AS TEXT), 'paper', 'PAPER') AS BLOB) WHERE seq = 1`,
+		"the head removed":                  `DELETE FROM ledger_tip`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLog(t, "va")
+			l.decide(t, "va", consent.OBFCM, consent.Granted)
+			l.decide(t, "va", consent.Service, consent.Withdrawn)
+			res, err := l.db.Exec(attack)
+			require.NoError(t, err)
+			n, _ := res.RowsAffected()
+			require.NotZero(t, n)
+			a, _, err := l.Standing(t.Context(), "va", consent.OBFCM, "", at)
+			require.ErrorIs(t, err, ledger.ErrTampered)
+			require.Equal(t, consent.Unasked, a)
+		})
+	}
+}
+
+var _ ledger.DBTX = (*sql.DB)(nil)
