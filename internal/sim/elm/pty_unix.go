@@ -1,0 +1,74 @@
+//go:build linux || darwin
+
+package elm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+
+	"obdgate/internal/sim"
+
+	"github.com/creack/pty"
+	"golang.org/x/term"
+)
+
+// ServePTY offers an adapter with v plugged in as a serial port until ctx ends; it then returns nil. path becomes a symbolic
+// link to the port and is removed afterwards; an empty path is left out and only Options.Ready tells the port's name. A path
+// that exists is refused unless it is such a link left behind.
+func ServePTY(ctx context.Context, path string, v *sim.Vehicle, p Personality, o Options) error {
+	master, slave, err := pty.Open()
+	if err != nil {
+		return fmt.Errorf("a pseudo terminal: %w", err)
+	}
+	// The slave stays open so that the master can be read while no client is there.
+	defer slave.Close() //nolint:errcheck // it is being given up
+	m := &ptyMaster{File: master}
+	defer m.Close() //nolint:errcheck // it is being given up
+	if _, err := term.MakeRaw(int(slave.Fd())); err != nil {
+		return fmt.Errorf("the pseudo terminal's settings: %w", err)
+	}
+	name := slave.Name()
+	if path != "" {
+		if err := publish(name, path); err != nil {
+			return err
+		}
+		defer os.Remove(path) //nolint:errcheck // the link may have been removed by hand
+		name = path
+	}
+	if o.Ready != nil {
+		o.Ready("elm:" + name)
+	}
+	return New(v, p, o).Serve(ctx, m)
+}
+
+// publish links path to the port, replacing a link to a pseudo terminal that is no longer there.
+func publish(name, path string) error {
+	err := os.Symlink(name, path)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if target, lerr := os.Readlink(path); lerr != nil || !strings.HasPrefix(target, "/dev/") {
+		return fmt.Errorf("%s is in the way: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return os.Symlink(name, path)
+}
+
+// ptyMaster may be closed more than once.
+type ptyMaster struct {
+	*os.File
+	once sync.Once
+	err  error
+}
+
+func (m *ptyMaster) Close() error {
+	m.once.Do(func() { m.err = m.File.Close() })
+	return m.err
+}
