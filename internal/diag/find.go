@@ -45,7 +45,7 @@ func (c *Conn) Find(ctx context.Context) (Bus, error) {
 		return Bus{}, err
 	}
 	defer func() { c.turn <- struct{}{} }()
-	s := search{conn: c}
+	s := search{conn: c, heard: map[string][]Answer{}, asked: map[probed]bool{}}
 	can := []Target{Functional11, Functional29}
 	for _, to := range can {
 		if found, err := s.probe(ctx, to, askPIDs); err != nil || found {
@@ -67,6 +67,11 @@ func (c *Conn) Find(ctx context.Context) (Bus, error) {
 	return Bus{}, s.nobody()
 }
 
+type probed struct {
+	id      uint32
+	payload string
+}
+
 // search is one run of Find.
 type search struct {
 	conn    *Conn
@@ -75,6 +80,7 @@ type search struct {
 	classic bool // 41 was heard
 	uds     bool // 62 to an OBDonUDS question was heard
 	heard   map[string][]Answer
+	asked   map[probed]bool
 	fault   error
 }
 
@@ -84,14 +90,12 @@ func (s *search) probe(ctx context.Context, to Target, payload []byte) (bool, er
 	if err != nil {
 		return false, err
 	}
+	s.asked[probed{to.ID, string(payload)}] = true
 	answers, err := s.conn.request(ctx, q, Request{To: to, Payload: payload}, true)
 	for _, a := range answers {
 		s.hear(a, to, payload)
 	}
 	if len(answers) > 0 {
-		if s.heard == nil {
-			s.heard = map[string][]Answer{}
-		}
 		s.heard[string(payload)] = answers
 	}
 	switch {
@@ -139,6 +143,9 @@ func (s *search) bus(ctx context.Context, err error) (Bus, error) {
 	for _, payload := range [][]byte{askProtocol, askUDSPIDs} {
 		if s.target.Legacy || s.uds {
 			break
+		}
+		if s.asked[probed{s.target.ID, string(payload)}] {
+			continue
 		}
 		if _, err := s.probe(ctx, s.target, payload); err != nil {
 			return Bus{}, err

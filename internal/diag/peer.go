@@ -117,8 +117,8 @@ func (p *peer) answer(service byte, asked []uint64) (a Answer, ok bool) {
 		a.From = append(a.From, p.failFrom...)
 		return a, true
 	case p.waiting:
-		a.Err = fmt.Errorf("%w: asked %d times for patience", ErrTimeout, p.pending)
-	case p.busy:
+		a.Err = fmt.Errorf("%w: asked for patience %d×", ErrTimeout, p.pending)
+	case p.busyCount > 0 || p.busy:
 		a.Err = &Negative{Service: service, Code: nrcBusy}
 	case p.mismatched:
 		a.Err = ErrMismatch

@@ -106,6 +106,13 @@ func exchanges() []exchange {
 			"7E0#0201010000000000", "7E0#0201010000000000", "7E0#0201010000000000"},
 		took: [2]time.Duration{67 * ms, 67 * ms},
 	}, {
+		name: "busy, then silence: still busy",
+		to:   diag.Functional11, ask: "0101",
+		rules: []rule{once("7DF#020101", "7E8#037F0121")},
+		want:  []string{"7E8 !service 01 refused: busy, repeat request (NRC 0x21)"},
+		heard: []string{"7DF#0201010000000000", "7E0#0201010000000000"},
+		took:  [2]time.Duration{250 * ms, 260 * ms},
+	}, {
 		name: "a lost frame: only this ECU is asked again",
 		to:   diag.Functional11, ask: "0904",
 		rules: []rule{
