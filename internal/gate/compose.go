@@ -11,6 +11,7 @@ import (
 
 	"obdgate/internal/consent"
 	"obdgate/internal/obfcm"
+	"obdgate/internal/odometer"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 	"obdgate/internal/recipient"
@@ -148,46 +149,35 @@ func (s *selection) names(r reading.Reading) bool {
 	return ok && v != "" && strings.Contains(strings.ToUpper(string(t)), v[11:])
 }
 
-// mileage is the odometer member: sources that were tagged technical and that the purpose may carry, in the judgement's
-// order. The judgement itself goes only when it rests on nothing else.
+// mileage is the odometer member. The sources are weighed here anew, from the tagged readings the purpose may carry: a
+// judgement made elsewhere may rest on values that stay.
 func (s *selection) mileage() *wire.Odometer {
-	v := s.in.Odometer
-	o, all := &wire.Odometer{}, true
+	var may []reading.Reading
+	for _, v := range s.in.Values {
+		t := v.Tag()
+		if s.allows(t) || s.in.Purpose == consent.OBFCM && t.Class.Releasable() && t.Category == policy.Condition {
+			may = append(may, v.Reading())
+		}
+	}
+	slices.SortFunc(may, func(a, b reading.Reading) int {
+		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ECU, b.ECU), cmp.Compare(fmt.Sprint(a.Value), fmt.Sprint(b.Value)))
+	})
+	v := odometer.Weigh(may, odometer.Context{Engine: s.in.Engine})
+	if v.Chosen < 0 || v.Chosen >= len(v.Sources) {
+		return nil
+	}
+	o := &wire.Odometer{Verdict: string(v.Outcome)}
 	for i, src := range v.Sources {
-		w, ok := s.source(src.Key, src.ECU)
+		w, ok := onWire(reading.Reading{Key: src.Key, ECU: src.ECU, Value: src.Km})
 		if !ok {
-			all = false
 			continue
 		}
 		o.Sources = append(o.Sources, w)
-		if i == v.Chosen || o.Source == "" {
+		if i == v.Chosen {
 			o.Km, o.Source, o.ECU = w.Value, w.Key, w.ECU
 		}
 	}
-	if o.Source == "" {
-		return nil
-	}
-	if all {
-		o.Verdict = string(v.Outcome)
-	}
 	return o
-}
-
-// source finds the tagged reading behind one source of the mileage. The number is the reading's, never the verdict's.
-func (s *selection) source(key reading.Key, ecu string) (wire.Reading, bool) {
-	for _, v := range s.in.Values {
-		r, t := v.Reading(), v.Tag()
-		if r.Key != key || r.ECU != ecu {
-			continue
-		}
-		if q, ok := r.Value.(reading.Quantity); !ok || q.Unit != "km" {
-			continue
-		}
-		if s.allows(t) || s.in.Purpose == consent.OBFCM && t.Class.Releasable() && t.Category == policy.Condition {
-			return onWire(r)
-		}
-	}
-	return wire.Reading{}, false
 }
 
 // onWire turns a reading into what the schema knows; ok is false for absent values, identities and empty texts.

@@ -16,7 +16,6 @@ import (
 
 	"obdgate/internal/consent"
 	"obdgate/internal/obfcm"
-	"obdgate/internal/odometer"
 	"obdgate/internal/policy"
 	"obdgate/internal/recipient"
 	"obdgate/internal/vin"
@@ -50,7 +49,7 @@ type Input struct {
 	VIN       vin.VIN
 	Values    []policy.Tagged
 	OBFCM     obfcm.Verdict
-	Odometer  odometer.Verdict
+	Engine    string // label of the engine's control unit where known, for the choice among mileages
 	Purpose   consent.Purpose
 	Recipient recipient.Recipient
 	Station   string      // this station's own id; the name the recipient enrolled it under goes before

@@ -15,7 +15,6 @@ import (
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
 	"obdgate/internal/obfcm"
-	"obdgate/internal/odometer"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 	"obdgate/internal/recipient"
@@ -97,10 +96,6 @@ func input(t require.TestingT, p consent.Purpose) gate.Input {
 	return gate.Input{
 		Visit: "v1", VIN: v, Values: tagged(t, scan()), Purpose: p,
 		OBFCM: obfcm.Verdict{Outcome: obfcm.OK, ECU: "7E8"},
-		Odometer: odometer.Verdict{Outcome: odometer.Consistent, Chosen: 0, Sources: []odometer.Source{
-			{Key: "obd.01.A6", ECU: "7E8", Km: q(1, 1, "km"), Comparable: true},
-			{Key: "obfcm.lifetime_distance", ECU: "7E8", Km: q(2, 1, "km"), Comparable: true},
-		}},
 		Recipient: recipient.Recipient{Name: "Dealer", Country: "NL", Agreement: "A-1", Purposes: []consent.Purpose{
 			consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Dealer")}},
 		Station: "station-1", Day: time.Date(2026, 11, 20, 23, 59, 0, 0, time.FixedZone("CET", 3600)),
@@ -137,10 +132,21 @@ func TestServiceCarriesTechnicalValuesOnly(t *testing.T) {
 	require.Equal(t, []wire.Code{{Code: "P0301", Status: "stored", ECU: "7E8"}}, e.Codes)
 	require.Nil(t, e.OBFCM)
 	km, _ := e.Odometer.Km.Number()
-	require.Equal(t, "1252.3", km, "the number is the reading's, not the verdict's")
+	require.Equal(t, "1252.3", km, "as read")
 	require.Equal(t, "obd.01.A6", e.Odometer.Source)
-	require.Empty(t, e.Odometer.Verdict, "the judgement rests on a consumption value that stays")
+	require.Equal(t, "no-verdict", e.Odometer.Verdict, "the judgement must not rest on a consumption value that stays")
 	require.Equal(t, []string{"obd.01.A6"}, keysOf(e.Odometer.Sources))
+}
+
+// TestConsumptionRefusedOrNotServiceIsTheSame: what the service's recipient gets must not tell whether the customer let the
+// consumption record be read.
+func TestConsumptionRefusedOrNotServiceIsTheSame(t *testing.T) {
+	for _, p := range []consent.Purpose{consent.Service, consent.Quality, consent.ThirdParty("Dealer")} {
+		with, without := input(t, p), input(t, p)
+		without.Values = tagged(t, slices.DeleteFunc(scan(), func(r reading.Reading) bool { return strings.HasPrefix(string(r.Key), "obfcm.") }))
+		without.OBFCM = obfcm.Verdict{Outcome: obfcm.Refused}
+		require.Equal(t, string(seal(t, yes(p), with).Append(nil)), string(seal(t, yes(p), without).Append(nil)), p)
+	}
 }
 
 func TestConsumptionCarriesTheRecordOnly(t *testing.T) {
@@ -327,13 +333,6 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 				}
 			}), 0, 8).Draw(t, "personal")
 			in.Values = tagged(t, rapid.Permutation(append(slices.Clone(technical), personal...)).Draw(t, "order"))
-			// A verdict is not tagged: what it names beyond the tagged readings must not matter either.
-			for _, r := range personal {
-				in.Odometer.Sources = append(in.Odometer.Sources, odometer.Source{Key: r.Key, ECU: r.ECU, Km: q(47, 1, "km"), Comparable: true})
-			}
-			if p == consent.OBFCM {
-				in.Odometer.Sources = in.Odometer.Sources[:2] // here the judgement goes too, and rests on its sources
-			}
 			require.Equal(t, string(want), string(seal(t, yes(p), in).Append(nil)))
 		})
 	}

@@ -64,7 +64,7 @@ type Policy struct {
 
 // Reading is one value of one ECU. Absent values are not sent.
 type Reading struct {
-	Key   string `json:"key" jsonschema:"maxLength=160,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
+	Key   string `json:"key" jsonschema:"maxLength=160,pattern=^(odometer|obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)*$"`
 	Value Value  `json:"value"`
 	Unit  string `json:"unit,omitempty" jsonschema:"maxLength=16,pattern=^[!-~]+$"`
 	ECU   string `json:"ecu,omitempty" jsonschema:"maxLength=16,pattern=^[0-9A-Za-z._-]+$"`
@@ -90,7 +90,7 @@ type OBFCM struct {
 // Odometer is the mileage in km with its source. For quality it is rounded down to 10,000 km and has no verdict.
 type Odometer struct {
 	Km      Value     `json:"km"`
-	Source  string    `json:"source" jsonschema:"maxLength=160,pattern=^(odometer|(obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)+)$"`
+	Source  string    `json:"source" jsonschema:"maxLength=160,pattern=^(odometer|obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)*$"`
 	ECU     string    `json:"ecu,omitempty" jsonschema:"maxLength=16,pattern=^[0-9A-Za-z._-]+$"`
 	Verdict string    `json:"verdict,omitempty" jsonschema:"enum=consistent,enum=inconsistent,enum=no-verdict"`
 	Sources []Reading `json:"sources,omitempty" jsonschema:"maxItems=64"`
