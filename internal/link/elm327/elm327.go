@@ -127,7 +127,7 @@ func (l *Link) finish(j *job, frames []frame.Frame, err error) {
 	if errors.Is(err, link.ErrGone) {
 		l.fail(err)
 	}
-	j.acknowledge(err)
+	told := j.acknowledge(err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current != j {
@@ -135,7 +135,7 @@ func (l *Link) finish(j *job, frames []frame.Frame, err error) {
 	}
 	l.open = false
 	l.queue = append(l.queue[:0], frames...)
-	if !errors.Is(err, errStopped) {
+	if !told && !errors.Is(err, errStopped) {
 		l.tail = err
 	}
 	l.signal()

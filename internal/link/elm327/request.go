@@ -28,11 +28,14 @@ func (j *job) stopped() bool {
 	}
 }
 
-func (j *job) acknowledge(err error) {
-	if !j.acked {
-		j.acked = true
-		j.ack <- err
+// acknowledge answers Send, once; it reports whether err has reached it.
+func (j *job) acknowledge(err error) bool {
+	if j.acked {
+		return false
 	}
+	j.acked = true
+	j.ack <- err
+	return true
 }
 
 // serve carries a job out: on the open protocol, or on each that could be the vehicle's. It returns the frames heard

@@ -194,6 +194,7 @@ func abandoned(t *testing.T, s *suite) {
 	if !s.quietEnds() {
 		return
 	}
+	s.ask(t)
 	ctx, cancel := context.WithTimeout(t.Context(), s.Patience)
 	defer cancel()
 	require.NoError(t, s.send(ctx, s.Ask))
