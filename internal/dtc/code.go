@@ -172,10 +172,12 @@ const (
 	KeyStored    reading.Key = "obd.dtc.stored"
 	KeyPending   reading.Key = "obd.dtc.pending"
 	KeyPermanent reading.Key = "obd.dtc.permanent"
-	KeyUDS       reading.Key = "uds.19.dtc" // Code.N is the three bytes and the status byte
-	KeyUDSPerm   reading.Key = "uds.19.dtc.permanent"
 	KeyKWP       reading.Key = "kwp.18.dtc" // Code.N is the two bytes and the status byte
 )
+
+// KeyUDS is the key of a code that report sub of service 19 gave ("uds.19.02.dtc"); its Code.N is the three bytes and the
+// status byte.
+func KeyUDS(sub byte) reading.Key { return reading.Key(fmt.Sprintf("uds.19.%02X.dtc", sub)) }
 
 // Reading2 is the reading of a two-byte code under one of the obd.dtc keys. raw is copied.
 func Reading2(key reading.Key, c Code, raw ...byte) reading.Reading {

@@ -3,6 +3,7 @@ package dtc
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"obdgate/internal/reading"
 )
@@ -66,16 +67,18 @@ func Of(r reading.Reading) (e Entry, ok bool) {
 		e.Stored, e.Pending, e.Permanent = r.Key == KeyStored, r.Key == KeyPending, r.Key == KeyPermanent
 	case KeyKWP:
 		e.Code, e.Stored = Code{uint32(c.N >> 8), J2012}, true
-	case KeyUDS, KeyUDSPerm:
+	default:
+		sub, isUDS := strings.CutPrefix(string(r.Key), "uds.19.")
+		if sub, ok = strings.CutSuffix(sub, ".dtc"); !ok || !isUDS {
+			return Entry{}, false
+		}
 		e.Code, e.Status, e.HasStatus = Code{uint32(c.N >> 8), J2012FTB}, Status(c.N), true
 		if h, err := Parse(c.Label); err == nil && h.Format == Hex {
 			e.Code = h
 		}
 		e.Stored, e.Pending = e.Status&Confirmed != 0, e.Status&Pending != 0
 		e.Active, e.Lamp = e.Status&TestFailed != 0, e.Status&WarningRequested != 0
-		e.Permanent = r.Key == KeyUDSPerm
-	default:
-		return Entry{}, false
+		e.Permanent = sub == "15" || sub == "55"
 	}
 	return e, true
 }

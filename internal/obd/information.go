@@ -175,7 +175,11 @@ func items(service byte, key string, id byte, p payload, raw []byte, counted boo
 	b := p.b[:min(want, len(p.b))]
 	switch t.kind {
 	case "vin":
-		return one(t.name, vinValue(p.b)), err
+		v, whole := VIN(p.b)
+		if !whole {
+			err = surplus(service, int(id), head+want, len(raw))
+		}
+		return one(t.name, v), err
 	case "bitmap":
 		return one(t.name, reading.Code{N: uint64(binary.BigEndian.Uint32(b))}), err
 	case "count", "number":
@@ -246,16 +250,17 @@ func InfoFields(id byte) []string {
 	return out
 }
 
-// vinValue hides a VIN; bytes that are none (a battery controller answers with its name) are Absent, never shown.
-func vinValue(b []byte) reading.Value {
+// VIN is a VIN field of any padding: an Identity, or Absent where it holds padding or no VIN (a battery controller
+// answers with its name), which is never shown. whole is false when other bytes follow the VIN.
+func VIN(b []byte) (v reading.Value, whole bool) {
 	if Blank(b) {
-		return reading.Absent{Why: reading.NotAvailable}
+		return reading.Absent{Why: reading.NotAvailable}, true
 	}
-	v, err := vin.Parse(string(b))
+	n, whole, err := vin.Leading(string(b))
 	if err != nil {
-		return reading.Absent{Why: reading.Damaged}
+		return reading.Absent{Why: reading.Damaged}, true
 	}
-	return v.Identity()
+	return n.Identity(), whole
 }
 
 // Blank reports whether b holds padding only: 00, FF or spaces.

@@ -33,50 +33,50 @@ func codes(req, resp []byte) ([]reading.Reading, error) {
 			return nil, short(6)
 		}
 		n, _ := reading.Scaled(int64(binary.BigEndian.Uint16(resp[4:])), 1, 1, 0, 1, "")
-		return append(availability(resp[2], resp[:3]),
-			reading.Reading{Key: "uds.19.format", Name: "Format of the trouble codes", Value: reading.Code{N: uint64(resp[3]), Label: formats[resp[3]]}, Raw: append([]byte(nil), resp[:6]...)},
-			reading.Reading{Key: "uds.19.count", Name: "Number of trouble codes", Value: n, Raw: append([]byte(nil), resp[:6]...)}), nil
+		return append(availability(sub, resp[2], resp[:3]),
+			reading.Reading{Key: subKey(sub, "format"), Name: "Format of the trouble codes", Value: reading.Code{N: uint64(resp[3]), Label: formats[resp[3]]}, Raw: append([]byte(nil), resp[:6]...)},
+			reading.Reading{Key: subKey(sub, "count"), Name: "Number of trouble codes", Value: n, Raw: append([]byte(nil), resp[:6]...)}), nil
 	case 0x02, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F, 0x13, 0x15: // availability, then code and status
 		if len(resp) < 3 {
 			return nil, short(3)
 		}
-		k := dtc.KeyUDS
-		if sub == 0x15 {
-			k = dtc.KeyUDSPerm
-		}
-		return list(k, sub, resp, 3, 0, false, availability(resp[2], resp[:3]))
+		return list(sub, resp, 3, 0, false, availability(sub, resp[2], resp[:3]))
 	case 0x17: // user memory: selection, availability, then code and status
 		if len(resp) < 4 {
 			return nil, short(4)
 		}
-		return list(dtc.KeyUDS, sub, resp, 4, 0, false, availability(resp[3], resp[:4]))
+		return list(sub, resp, 4, 0, false, availability(sub, resp[3], resp[:4]))
 	case 0x42: // group, availability, severities, format, then severity, code, status
 		if len(resp) < 6 {
 			return nil, short(6)
 		}
-		return list(dtc.KeyUDS, sub, resp, 6, 1, resp[5] == formatJ1939, availability(resp[3], resp[:6]))
+		return list(sub, resp, 6, 1, resp[5] == formatJ1939, availability(sub, resp[3], resp[:6]))
 	case 0x55: // group, availability, format, then code and status
 		if len(resp) < 5 {
 			return nil, short(5)
 		}
-		return list(dtc.KeyUDSPerm, sub, resp, 5, 0, resp[4] == formatJ1939, availability(resp[3], resp[:5]))
+		return list(sub, resp, 5, 0, resp[4] == formatJ1939, availability(sub, resp[3], resp[:5]))
 	case 0x04, 0x06: // snapshot and extended data of one code: the head is the standard's, the records are the maker's
 		return records(req, resp)
 	}
 	if len(resp) < 3 {
 		return nil, short(3)
 	}
-	return []reading.Reading{{Key: reading.Key(fmt.Sprintf("uds.19.%02X.raw", sub)), Name: fmt.Sprintf("Trouble code report %02X, bytes as sent", sub),
+	return []reading.Reading{{Key: subKey(sub, "raw"), Name: fmt.Sprintf("Trouble code report %02X, bytes as sent", sub),
 		Value: reading.Text(hexUpper(resp[2:])), Raw: append([]byte(nil), resp...)}}, nil
 }
 
+func subKey(sub byte, field string) reading.Key {
+	return reading.Key(fmt.Sprintf("uds.19.%02X.%s", sub, field))
+}
+
 // availability is the mask of status bits the ECU supports.
-func availability(mask byte, raw []byte) []reading.Reading {
-	return []reading.Reading{{Key: "uds.19.availability", Name: "Status bits this ECU supports", Value: reading.Code{N: uint64(mask)}, Raw: append([]byte(nil), raw...)}}
+func availability(sub, mask byte, raw []byte) []reading.Reading {
+	return []reading.Reading{{Key: subKey(sub, "availability"), Name: "Status bits this ECU supports", Value: reading.Code{N: uint64(mask)}, Raw: append([]byte(nil), raw...)}}
 }
 
 // list reads records of before bytes, three bytes of code and a status byte. An all-zero record is filler.
-func list(k reading.Key, sub byte, resp []byte, head, before int, asHex bool, out []reading.Reading) ([]reading.Reading, error) {
+func list(sub byte, resp []byte, head, before int, asHex bool, out []reading.Reading) ([]reading.Reading, error) {
 	size := before + 4
 	b := resp[head:]
 	for ; len(b) >= size; b = b[size:] {
@@ -87,7 +87,7 @@ func list(k reading.Key, sub byte, resp []byte, head, before int, asHex bool, ou
 		if asHex {
 			c = c.AsHex()
 		}
-		out = append(out, dtc.Reading3(k, c, dtc.Status(s), append([]byte{0x59, sub}, b[:size]...)...))
+		out = append(out, dtc.Reading3(dtc.KeyUDS(sub), c, dtc.Status(s), append([]byte{0x59, sub}, b[:size]...)...))
 	}
 	if len(b) > 0 {
 		return out, &obd.Error{Kind: obd.ErrShort, Service: 0x19, ID: int(sub), Want: len(resp) - len(b) + size, Got: len(resp)}
@@ -106,13 +106,13 @@ func records(req, resp []byte) ([]reading.Reading, error) {
 	if len(req) >= 5 && string(req[2:5]) != string(resp[2:5]) {
 		return nil, &obd.Error{Kind: obd.ErrMismatch, Service: 0x19, ID: int(sub)}
 	}
-	out := []reading.Reading{dtc.Reading3(dtc.KeyUDS, dtc.New3(resp[2], resp[3], resp[4]), dtc.Status(resp[5]), resp[:head]...)}
+	out := []reading.Reading{dtc.Reading3(dtc.KeyUDS(sub), dtc.New3(resp[2], resp[3], resp[4]), dtc.Status(resp[5]), resp[:head]...)}
 	if len(resp) == head {
 		return out, nil
 	}
-	k, name := reading.Key("uds.19.snapshot.raw"), "Snapshot records, bytes as sent"
+	name := "Snapshot records, bytes as sent"
 	if sub == 0x06 {
-		k, name = "uds.19.extended.raw", "Extended data records, bytes as sent"
+		name = "Extended data records, bytes as sent"
 	}
-	return append(out, reading.Reading{Key: k, Name: name, Value: reading.Text(hexUpper(resp[head:])), Raw: append([]byte(nil), resp...)}), nil
+	return append(out, reading.Reading{Key: subKey(sub, "raw"), Name: name, Value: reading.Text(hexUpper(resp[head:])), Raw: append([]byte(nil), resp...)}), nil
 }

@@ -184,9 +184,12 @@ func over(did, want, got int) error {
 func identification(did int, row didRow, b, resp []byte) ([]reading.Reading, error) {
 	switch row.kind {
 	case "vin":
-		v, err := VIN(b)
-		if err != nil {
+		if len(b) < vin.Len {
 			return nil, &obd.Error{Kind: obd.ErrShort, Service: 0x22, ID: did, Want: 3 + vin.Len, Got: len(resp)}
+		}
+		v, whole := obd.VIN(b)
+		if !whole {
+			return one(key(did), row.name, v, resp), over(did, 3+vin.Len, len(resp))
 		}
 		return one(key(did), row.name, v, resp), nil
 	case "number":
@@ -204,22 +207,6 @@ func identification(did int, row didRow, b, resp []byte) ([]reading.Reading, err
 		v = reading.Text(hexUpper(b)) // version 00 or 0000 is a version; only FF and spaces are padding
 	}
 	return one(key(did), row.name, v, resp), nil
-}
-
-// VIN is a VIN field of any padding: an Identity, Absent where it holds padding or no VIN. Fewer than 17 bytes are an
-// error.
-func VIN(b []byte) (reading.Value, error) {
-	if len(b) < vin.Len {
-		return nil, obd.ErrShort
-	}
-	if obd.Blank(b) {
-		return reading.Absent{Why: reading.NotAvailable}, nil
-	}
-	v, err := vin.Parse(string(b))
-	if err != nil {
-		return reading.Absent{Why: reading.Damaged}, nil
-	}
-	return v.Identity(), nil
 }
 
 // numberValue is a big endian number of up to eight bytes; more are shown as hexadecimal digits.

@@ -38,10 +38,7 @@ func identKWP(req, resp []byte) ([]reading.Reading, error) {
 	if resp[1] != 0x90 {
 		return one(k, fmt.Sprintf("Identification %02X (the maker's own)", resp[1]), obd.TextValue(b), resp), nil
 	}
-	v, err := VIN(b)
-	if err != nil {
-		v = reading.Absent{Why: reading.NotAvailable}
-	}
+	v, _ := obd.VIN(b)
 	return one(k, "Vehicle identification number", v, resp), nil
 }
 

@@ -65,7 +65,7 @@ func session(req, resp []byte) ([]reading.Reading, error) {
 	if len(resp) < 2 {
 		return nil, &obd.Error{Kind: obd.ErrShort, Service: 0x10, ID: -1, Want: 2, Got: len(resp)}
 	}
-	if len(req) > 1 && resp[1] != req[1]&0x7F {
+	if len(req) > 1 && resp[1] != req[1]&0x7F && resp[1] != req[1] { // a session above 7F is the maker's
 		return nil, &obd.Error{Kind: obd.ErrMismatch, Service: 0x10, ID: int(req[1])}
 	}
 	switch {

@@ -45,6 +45,20 @@ func (v VIN) Reveal() string {
 	return *v.s
 }
 
+// Leading accepts what Parse accepts, and a VIN with more bytes behind it: some ECUs give a longer field. whole is false
+// when something other than padding follows.
+func Leading(s string) (v VIN, whole bool, err error) {
+	if v, err = Parse(s); err == nil {
+		return v, true, nil
+	}
+	s = strings.TrimLeft(s, "\x00\xff \t\r\n")
+	if len(s) <= Len {
+		return VIN{}, false, ErrNotVIN
+	}
+	v, err = Parse(s[:Len])
+	return v, false, err
+}
+
 // Identity returns the VIN as a reading's value; the zero VIN is Absent.
 func (v VIN) Identity() reading.Value {
 	if v.s == nil {

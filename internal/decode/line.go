@@ -1,0 +1,313 @@
+package decode
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// form is what a line of a recording holds.
+type form uint8
+
+const (
+	nothing  form = iota // empty, a prompt, an echo, words
+	status               // the adapter reports a fault: NO DATA, CAN ERROR
+	frame                // bytes of one CAN frame, PCI first
+	payload              // a whole message, service byte first
+	legacy               // a K-line or J1850 message without header and checksum
+	length               // an ELM327 without headers announces the length of a message
+	numbered             // … and numbers its parts
+	damaged              // bytes that cannot be used: half a byte, a broken header, a wrong checksum
+	sent                 // the tester's own frame
+)
+
+// line is one line of a recording, understood.
+type line struct {
+	form form
+	id   uint32 // CAN identifier, or the source address of a legacy message
+	ids  bool   // id is known
+	wide bool   // 29-bit identifier
+	ext  bool   // extended addressing: data[0] is the tester's address
+	n    int    // length: bytes announced; numbered: the part's number
+	data []byte
+	text string // status: the adapter's words
+	name string // what stands in front of a whole message instead of an identifier: "ECU1", "PCM"
+}
+
+// statusWords are what adapters say instead of an answer (ELM327 data sheet, STN and clones).
+var statusWords = []string{"NO DATA", "CAN ERROR", "BUS ERROR", "BUS BUSY", "BUS INIT: ERROR", "BUS INIT: ...ERROR", "FB ERROR", "DATA ERROR",
+	"RX ERROR", "UNABLE TO CONNECT", "STOPPED", "BUFFER FULL", "ACT ALERT", "LV RESET", "LP ALERT", "OUT OF MEMORY", "ERR"}
+
+// progressWords are what they say before one; the answer may follow on the same line.
+var progressWords = []string{"SEARCHING...", "SEARCHING", "BUS INIT: ...OK", "BUS INIT: OK", "BUS INIT: ...", "BUS INIT:"}
+
+// wideHeads begin the 29-bit identifiers ECUs answer on, as eight digits without a space: ISO 15765-4, VW MEB, Volvo.
+var wideHeads = []string{"18DA", "18DB", "17FE00", "17FC00", "1EC6", "1DD0"}
+
+// understand reads one line. req is the question, to know its echo and the service an answer must name.
+func understand(s string, req []byte) line {
+	s = strings.ToUpper(strings.TrimLeft(strings.TrimSpace(s), "> \t"))
+	for _, w := range progressWords {
+		s = strings.TrimSpace(strings.TrimPrefix(s, w))
+	}
+	if s == "" || s == "OK" || s == "?" {
+		return line{}
+	}
+	if i := strings.IndexByte(s, '<'); i >= 0 { // the adapter doubts the line it has just shown
+		return line{form: damaged, text: strings.Trim(s[i:], "<> ")}
+	}
+	for _, w := range statusWords {
+		if strings.Contains(s, w) {
+			return line{form: status, text: s}
+		}
+	}
+	if i := strings.IndexByte(s, '#'); i >= 0 { // candump log: (time) interface id#data
+		head := strings.Fields(s[:i])
+		rest := s[i+1:]
+		if strings.HasPrefix(rest, "#") && len(rest) > 1 { // CAN FD: one digit of flags
+			rest = rest[2:]
+		}
+		if len(head) == 0 {
+			return line{form: damaged}
+		}
+		s = head[len(head)-1] + " " + strings.ReplaceAll(rest, ".", "")
+	} else if i := strings.IndexByte(s, '['); i >= 0 { // candump on screen: interface id [n] bytes
+		if head := strings.Fields(s[:i]); len(head) > 0 {
+			if j := strings.IndexByte(s, ']'); j > i {
+				s = head[len(head)-1] + " " + s[j+1:]
+			}
+		}
+	}
+	tokens := strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(" \t,;|\"'[]{}()", r) })
+	for i, t := range tokens {
+		tokens[i] = strings.TrimPrefix(t, "0X")
+	}
+	if len(tokens) == 0 {
+		return line{}
+	}
+	if no, rest, ok := strings.Cut(tokens[0], ":"); ok {
+		if len(no) == 1 && isHex(no) {
+			n, _ := strconv.ParseUint(no, 16, 8)
+			tokens[0] = rest
+			return bytesOf(line{form: numbered, n: int(n)}, tokens)
+		}
+		tokens[0] = no // "7E8:" before the bytes
+		if rest != "" {
+			tokens = slices.Insert(tokens, 1, rest)
+		}
+	}
+	if l, ok := labelled(tokens, req); ok {
+		return l
+	}
+	if slices.ContainsFunc(tokens, func(t string) bool { return !isHex(t) }) {
+		return line{}
+	}
+	return classify(tokens, req)
+}
+
+// labelled is a whole message behind a word that names the ECU: "ECU1 4300", "0B 4700", "E8 (PCM) 4917…". The message must
+// answer the question, and a word that could be the first byte of a frame is only one where no frame can be.
+func labelled(tokens []string, req []byte) (line, bool) {
+	if len(req) == 0 {
+		return line{}, false
+	}
+	answer, refusal := fmt.Sprintf("%02X", req[0]+0x40), fmt.Sprintf("7F%02X", req[0])
+	for i := 1; i < len(tokens) && i <= 2; i++ {
+		head, rest := tokens[:i], strings.Join(tokens[i:], "")
+		if !isHex(rest) || !strings.HasPrefix(rest, answer) && !strings.HasPrefix(rest, refusal) {
+			continue
+		}
+		word := !isHex(strings.Join(head, ""))
+		if !word && (i > 1 || len(head[0]) != 2 || head[0] == answer || head[0] == "7F" || len(tokens[1]) <= 2 && frameLike(head[0]+rest)) {
+			continue
+		}
+		return bytesOf(line{form: payload, name: strings.Join(head, " ")}, tokens[i:]), true
+	}
+	return line{}, false
+}
+
+func classify(tokens []string, req []byte) line {
+	all := strings.Join(tokens, "")
+	if q := strings.ToUpper(hex.EncodeToString(req)); q != "" && (all == q || len(all) == len(q)+1 && strings.HasPrefix(all, q)) {
+		return line{} // echo; a digit behind it is the number of answers the adapter was told to wait for
+	}
+	head := tokens[0]
+	switch {
+	case len(tokens) == 1 && len(head) == 3:
+		n, _ := strconv.ParseUint(head, 16, 16)
+		return line{form: length, n: int(n)}
+	case len(tokens) > 1 && (len(head) == 3 || len(head) == 8):
+		return identified(head, tokens[1:])
+	case len(tokens) > 1 && len(head) == 6:
+		return message(tokens, req)
+	case len(all)%2 == 1 && len(all) > 3:
+		return identified(all[:3], []string{all[3:]})
+	case len(all) > 8 && hasAny(all, wideHeads), len(all) > 8 && strings.HasPrefix(all, "000007"):
+		return identified(all[:8], []string{all[8:]})
+	}
+	return message(tokens, req)
+}
+
+// frameLike reports whether bytes can be a CAN frame with its PCI: a single frame that holds its length, or a full first
+// or consecutive frame.
+func frameLike(all string) bool {
+	b, err := hex.DecodeString(all)
+	if err != nil {
+		return true // half a byte: another reading of the line says so
+	}
+	switch b[0] >> 4 {
+	case 0:
+		return int(b[0]) < len(b)
+	case 1:
+		return len(b) >= 8
+	}
+	return b[0] < 0x40
+}
+
+// identified is a line with a CAN identifier in front.
+func identified(head string, rest []string) line {
+	id, err := strconv.ParseUint(head, 16, 32)
+	if err != nil || id > 0x1FFFFFFF {
+		return line{form: damaged}
+	}
+	if len(rest) > 1 && len(rest[0]) == 1 { // data length code
+		rest = rest[1:]
+	}
+	l := bytesOf(line{id: uint32(id), ids: true, wide: len(head) == 8 && id > 0x7FF}, rest)
+	const lowest = 0x100 // no ECU answers a tester with the priorities below; a header that says so lost bits
+	switch {
+	case l.form == damaged || !l.wide && (id < lowest || id > 0x7FF):
+		return line{form: damaged}
+	case tester(l.id, l.wide):
+		return line{form: sent}
+	case len(l.data) == 0:
+		return line{form: damaged}
+	case l.data[0] == 0xF1 && len(l.data) > 1 && l.data[1] < 0x40:
+		l.form, l.ext = frame, true
+	case l.data[0] < 0x40:
+		l.form = frame
+	default:
+		l.form = payload
+	}
+	return l
+}
+
+// tester reports whether an identifier is one that testers send on: the functional ones, and the physical ones of ISO
+// 15765-4 and BMW.
+func tester(id uint32, wide bool) bool {
+	if wide {
+		return id == 0x18DB33F1 || id&0x1FFF00FF == 0x18DA00F1
+	}
+	return id == 0x7DF || id >= 0x7E0 && id <= 0x7E7 || id == 0x6F1
+}
+
+// message is a line without a CAN identifier: a K-line or J1850 message with its header, a CAN frame or a whole message.
+func message(tokens []string, req []byte) line {
+	l := bytesOf(line{}, tokens)
+	b := l.data
+	if l.form == damaged || len(b) == 0 {
+		return line{form: damaged}
+	}
+	if k, ok := kwp(b); ok {
+		return k
+	}
+	if k, ok := j1850(b, req); ok {
+		return k
+	}
+	l.form = payload
+	if b[0] < 0x40 {
+		l.form = frame
+	}
+	return l
+}
+
+// kwp is a message of ISO 14230: format with length, target, source, data, checksum (the sum of all before it). Adapters
+// may have taken the checksum off.
+//
+//	8L F1 ss d1 .. dL cs        80 F1 ss LL d1 .. dLL cs
+func kwp(b []byte) (line, bool) {
+	if len(b) < 4 || b[0] < 0x80 || b[1] != 0xF1 && b[1] != 0x33 {
+		return line{}, false
+	}
+	head, n := 3, int(b[0]&0x3F)
+	if n == 0 {
+		head, n = 4, int(b[3])
+	}
+	l := line{form: legacy, id: uint32(b[2]), ids: true}
+	switch len(b) - head {
+	case n:
+		l.data = b[head:]
+	case n + 1:
+		if l.data = b[head : head+n]; sum(b[:head+n]) != b[head+n] {
+			l.form = damaged
+		}
+	default:
+		return line{form: damaged}, n > 0 && len(b) < head+n
+	}
+	if b[1] == 0x33 || len(l.data) > 0 && l.data[0]&0x40 == 0 {
+		l.form = sent
+	}
+	return l, true
+}
+
+// j1850 is a message of ISO 9141 or J1850: two bytes 48 6B (41 6B with PWM), source, up to seven data bytes, checksum or
+// CRC. The first two look like an answer to service 01 or 08, so that the byte behind the source must be the one that
+// answers the question.
+func j1850(b, req []byte) (line, bool) {
+	if len(b) < 5 || b[0] != 0x48 && b[0] != 0x41 || b[1] != 0x6B {
+		return line{}, false
+	}
+	if b[0] == 0x41 && len(req) > 1 && req[0] == 0x01 && req[1] == 0x6B || b[3] < 0x40 || b[3] != 0x7F && len(req) > 0 && b[3] != req[0]+0x40 {
+		return line{}, false
+	}
+	l := line{form: legacy, id: uint32(b[2]), ids: true, data: b[3:]}
+	last := len(b) - 1
+	if c := b[last]; c == sum(b[:last]) || c == crc(b[:last]) {
+		l.data = b[3:last]
+	} else if len(l.data) > 7 {
+		l.form = damaged
+	}
+	return l, true
+}
+
+func sum(b []byte) (s byte) {
+	for _, c := range b {
+		s += c
+	}
+	return s
+}
+
+// crc is the CRC-8 of SAE J1850: polynomial 1D, start FF, inverted.
+func crc(b []byte) byte {
+	c := byte(0xFF)
+	for _, x := range b {
+		c ^= x
+		for range 8 {
+			if c&0x80 != 0 {
+				c = c<<1 ^ 0x1D
+			} else {
+				c <<= 1
+			}
+		}
+	}
+	return ^c
+}
+
+func bytesOf(l line, tokens []string) line {
+	b, err := hex.DecodeString(strings.Join(tokens, ""))
+	if err != nil {
+		return line{form: damaged}
+	}
+	l.data = b
+	return l
+}
+
+func isHex(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789ABCDEF") == ""
+}
+
+func hasAny(s string, heads []string) bool {
+	return slices.ContainsFunc(heads, func(h string) bool { return strings.HasPrefix(s, h) })
+}
