@@ -248,17 +248,3 @@ func (c *Conn) flow(a isotp.Address, f *frame.Frame) {
 		c.notTaken(err)
 	}
 }
-
-// reply sends flow control to the physical identifier of the ECU, in the frame format it used itself.
-func (c *Conn) reply(ctx context.Context, a isotp.Address, flow isotp.Flow, fd frame.Flags) error {
-	out, err := isotp.Append(c.out[:0], isotp.PDU{Kind: isotp.FlowControl, Ext: a.Ext, Target: a.TxTarget, Flow: flow})
-	if err != nil {
-		return err
-	}
-	c.out = c.o.Pad.Append(out, 0)
-	f := canFrame(a.Tx, a.Extended29, c.out)
-	if c.ex.caps.FD {
-		f.Flags |= fd
-	}
-	return c.put(ctx, &f)
-}

@@ -73,19 +73,6 @@ func (c *Conn) number(f *frame.Frame) {
 	}
 }
 
-// put sends one frame. It is the only place where frames leave: they are made from a question or are flow control.
-func (c *Conn) put(ctx context.Context, f *frame.Frame) error {
-	if err := c.link.Send(ctx, *f); err != nil {
-		return err
-	}
-	f.Dir, f.Time = frame.Sent, c.now()
-	if c.ex.instant {
-		f.Time = c.seen
-	}
-	c.number(f)
-	return nil
-}
-
 // sleep waits, unless ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

@@ -89,63 +89,64 @@ func (r *Receiver) Deadline() (time.Duration, bool) { return r.deadline, r.want 
 func (r *Receiver) Reset() { r.want, r.lastLen, r.buf = 0, 0, r.buf[:0] }
 
 // Tick gives the running message up if its deadline has passed; the event then has Lost and ErrTimeoutCr.
-func (r *Receiver) Tick(now time.Duration) Event {
-	if r.want == 0 || now < r.deadline {
-		return Event{}
-	}
-	return r.lose(Event{}, ErrTimeoutCr)
-}
-
-func (r *Receiver) lose(e Event, err error) Event {
-	e.Lost, e.Err, e.Got, e.Want = true, err, len(r.buf), r.want
-	r.Reset()
+func (r *Receiver) Tick(now time.Duration) (e Event) {
+	r.tick(&e, now)
 	return e
 }
 
+func (r *Receiver) tick(e *Event, now time.Duration) {
+	if r.want > 0 && now >= r.deadline {
+		r.lose(e, ErrTimeoutCr)
+	}
+}
+
+func (r *Receiver) lose(e *Event, err error) {
+	e.Lost, e.Err, e.Got, e.Want = true, err, len(r.buf), r.want
+	r.Reset()
+}
+
 // Push takes the data bytes of the next frame of this sender, seen at now.
-func (r *Receiver) Push(b []byte, now time.Duration) Event {
+func (r *Receiver) Push(b []byte, now time.Duration) (e Event) {
 	p, err := Decode(b, r.cfg.Ext)
 	if r.cfg.Ext && err != ErrEmpty && p.Target != r.cfg.Target {
-		return Event{Err: ErrAddress}
+		e.Err = ErrAddress
+		return e
 	}
-	e := r.Tick(now)
+	r.tick(&e, now)
 	e.Kind = p.Kind
-	if err != nil {
-		return r.unreadable(e, err)
-	}
-	switch p.Kind {
-	case Single:
+	switch {
+	case err != nil:
+		r.unreadable(&e, err)
+	case p.Kind == Single:
 		if r.want > 0 {
-			e = r.lose(e, ErrUnexpected)
+			r.lose(&e, ErrUnexpected)
 		}
 		r.buf, r.lastLen = append(r.buf[:0], p.Data...), 0
 		e.Message, e.Used, e.Got, e.Want = r.buf, true, p.Length, p.Length
-	case First:
-		return r.first(e, p, b, now)
-	case Consecutive:
-		return r.consecutive(e, p, b, now)
+	case p.Kind == First:
+		r.first(&e, &p, b, now)
+	case p.Kind == Consecutive:
+		r.consecutive(&e, &p, b, now)
 	}
 	return e // flow control is the Sender's
 }
 
 // unreadable: unknown kinds are ignored as the standard wants; a damaged frame of the message's own kind ends it.
-func (r *Receiver) unreadable(e Event, err error) Event {
-	if r.want > 0 && e.Kind == Consecutive {
-		return r.lose(e, err)
-	}
-	if !e.Lost {
+func (r *Receiver) unreadable(e *Event, err error) {
+	switch {
+	case r.want > 0 && e.Kind == Consecutive:
+		r.lose(e, err)
+	case !e.Lost:
 		e.Err = err
 	}
-	return e
 }
 
-func (r *Receiver) first(e Event, p PDU, b []byte, now time.Duration) Event {
+func (r *Receiver) first(e *Event, p *PDU, b []byte, now time.Duration) {
 	if r.want > 0 {
-		again := r.next == 1 && bytes.Equal(b, r.last[:r.lastLen])
-		if !again {
-			e = r.lose(e, ErrUnexpected)
-		} else {
+		if r.next == 1 && bytes.Equal(b, r.last[:r.lastLen]) {
 			e.Err = ErrDuplicate // the sender did not see our flow control
+		} else {
+			r.lose(e, ErrUnexpected)
 		}
 	}
 	limit := r.cfg.Max
@@ -158,7 +159,7 @@ func (r *Receiver) first(e Event, p PDU, b []byte, now time.Duration) Event {
 			e.Err, e.Got, e.Want = ErrTooLong, 0, p.Length
 		}
 		e.Flow, e.Reply = Flow{Status: Overflow}, !r.cfg.Passive
-		return e
+		return
 	}
 	r.buf = append(r.buf[:0], p.Data...)
 	r.want, r.frameLen, r.next = p.Length, len(b), 1
@@ -169,37 +170,32 @@ func (r *Receiver) first(e Event, p PDU, b []byte, now time.Duration) Event {
 	}
 	r.block = r.cfg.BlockSize
 	r.deadline = now + r.cfg.Timeout
-	return r.goOn(e)
+	r.goOn(e)
 }
 
-func (r *Receiver) goOn(e Event) Event {
+func (r *Receiver) goOn(e *Event) {
 	e.Flow, e.Reply = Flow{BlockSize: r.cfg.BlockSize, STmin: r.cfg.STmin}, !r.cfg.Passive
-	return e
 }
 
 func (r *Receiver) keep(b []byte) { r.lastLen = copy(r.last[:], b) }
 
-func (r *Receiver) consecutive(e Event, p PDU, b []byte, now time.Duration) Event {
+func (r *Receiver) consecutive(e *Event, p *PDU, b []byte, now time.Duration) {
 	switch {
 	case r.want == 0:
-		switch {
-		case e.Lost:
-		case r.lastLen > 0 && bytes.Equal(b, r.last[:r.lastLen]):
-			e.Err = ErrDuplicate
-		default:
-			e.Err = ErrUnexpected
-		}
-		return e
+		r.nobodyWaits(e, b)
+		return
 	case p.Seq != r.next:
 		if p.Seq == (r.next-1)&0xF && bytes.Equal(b, r.last[:r.lastLen]) {
 			e.Err, e.Got, e.Want = ErrDuplicate, len(r.buf), r.want
-			return e
+			return
 		}
-		return r.lose(e, ErrSequence)
+		r.lose(e, ErrSequence)
+		return
 	}
 	rest := r.want - len(r.buf)
 	if len(p.Data) < rest && len(b) != r.frameLen || len(b) > r.frameLen {
-		return r.lose(e, ErrLength)
+		r.lose(e, ErrLength)
+		return
 	}
 	r.buf = append(r.buf, p.Data[:min(rest, len(p.Data))]...)
 	r.keep(b)
@@ -209,13 +205,22 @@ func (r *Receiver) consecutive(e Event, p PDU, b []byte, now time.Duration) Even
 	if len(r.buf) == r.want {
 		r.want = 0
 		e.Message = r.buf
-		return e
+		return
 	}
 	if r.cfg.BlockSize > 0 {
 		if r.block--; r.block == 0 {
 			r.block = r.cfg.BlockSize
-			return r.goOn(e)
+			r.goOn(e)
 		}
 	}
-	return e
+}
+
+func (r *Receiver) nobodyWaits(e *Event, b []byte) {
+	switch {
+	case e.Lost:
+	case r.lastLen > 0 && bytes.Equal(b, r.last[:r.lastLen]):
+		e.Err = ErrDuplicate
+	default:
+		e.Err = ErrUnexpected
+	}
 }
