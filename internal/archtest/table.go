@@ -26,9 +26,9 @@ var house = rules{
 		{dir: "internal/dtc", pure: true, may: []string{"internal/reading"}},
 		{dir: "internal/obd", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc"}},
 		{dir: "internal/obfcm", pure: true, may: []string{"internal/reading"}},
-		{dir: "internal/odometer", pure: true, may: []string{"internal/reading"}},
-		{dir: "internal/uds", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/obfcm"}},
-		{dir: "internal/decode", may: []string{"internal/frame", "internal/canlog", "internal/isotp", "internal/reading", "internal/vin",
+		{dir: "internal/odometer", pure: true, may: []string{"internal/isotp", "internal/reading"}},
+		{dir: "internal/uds", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc", "internal/obd"}},
+		{dir: "internal/decode", may: []string{"internal/isotp", "internal/diag", "internal/reading",
 			"internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer"}},
 
 		// What may be done with it.

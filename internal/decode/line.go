@@ -46,8 +46,9 @@ var progressWords = []string{"SEARCHING...", "SEARCHING", "BUS INIT: ...OK", "BU
 // wideHeads begin the 29-bit identifiers ECUs answer on, as eight digits without a space: ISO 15765-4, VW MEB, Volvo.
 var wideHeads = []string{"18DA", "18DB", "17FE00", "17FC00", "1EC6", "1DD0"}
 
-// understand reads one line. req is the question, to know its echo and the service an answer must name.
-func understand(s string, req []byte) line {
+// understand reads one line. req is the question, to know its echo and the service an answer must name. running says that
+// a message without identifiers is under way, so that a consecutive frame without one can follow.
+func understand(s string, req []byte, running bool) line {
 	s = strings.ToUpper(strings.TrimLeft(strings.TrimSpace(s), "> \t"))
 	for _, w := range progressWords {
 		s = strings.TrimSpace(strings.TrimPrefix(s, w))
@@ -98,7 +99,7 @@ func understand(s string, req []byte) line {
 			tokens = slices.Insert(tokens, 1, rest)
 		}
 	}
-	if l, ok := labelled(tokens, req); ok {
+	if l, ok := labelled(tokens, req, running); ok {
 		return l
 	}
 	if slices.ContainsFunc(tokens, func(t string) bool { return !isHex(t) }) {
@@ -109,7 +110,7 @@ func understand(s string, req []byte) line {
 
 // labelled is a whole message behind a word that names the ECU: "ECU1 4300", "0B 4700", "E8 (PCM) 4917…". The message must
 // answer the question, and a word that could be the first byte of a frame is only one where no frame can be.
-func labelled(tokens []string, req []byte) (line, bool) {
+func labelled(tokens []string, req []byte, running bool) (line, bool) {
 	if len(req) == 0 {
 		return line{}, false
 	}
@@ -120,7 +121,7 @@ func labelled(tokens []string, req []byte) (line, bool) {
 			continue
 		}
 		word := !isHex(strings.Join(head, ""))
-		if !word && (i > 1 || len(head[0]) != 2 || head[0] == answer || head[0] == "7F" || len(tokens[1]) <= 2 && frameLike(head[0]+rest)) {
+		if !word && (i > 1 || len(head[0]) != 2 || head[0] == answer || head[0] == "7F" || len(tokens[1]) <= 2 && frameLike(head[0]+rest, running)) {
 			continue
 		}
 		return bytesOf(line{form: payload, name: strings.Join(head, " ")}, tokens[i:]), true
@@ -150,9 +151,9 @@ func classify(tokens []string, req []byte) line {
 	return message(tokens, req)
 }
 
-// frameLike reports whether bytes can be a CAN frame with its PCI: a single frame that holds its length, or a full first
-// or consecutive frame.
-func frameLike(all string) bool {
+// frameLike reports whether bytes can be a CAN frame with its PCI: a single frame that holds its length, a full first
+// frame, a consecutive frame of a message under way, flow control.
+func frameLike(all string, running bool) bool {
 	b, err := hex.DecodeString(all)
 	if err != nil {
 		return true // half a byte: another reading of the line says so
@@ -162,8 +163,12 @@ func frameLike(all string) bool {
 		return int(b[0]) < len(b)
 	case 1:
 		return len(b) >= 8
+	case 2:
+		return running
+	case 3:
+		return len(b) >= 3
 	}
-	return b[0] < 0x40
+	return false
 }
 
 // identified is a line with a CAN identifier in front.

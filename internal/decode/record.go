@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +103,7 @@ func Read(rec Record) Result {
 	g := gatherer{req: req}
 	for _, text := range rec.Response {
 		for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			g.line(understand(one, req), &res)
+			g.line(understand(one, req, g.running()), &res)
 		}
 	}
 	g.close()
@@ -182,6 +183,11 @@ type parts struct {
 	p         *peer
 	want, seq int
 	data      []byte
+}
+
+// running reports whether a message without identifiers is under way.
+func (g *gatherer) running() bool {
+	return slices.ContainsFunc(g.peers, func(p *peer) bool { return p.anon && p.rx != nil && p.rx.Running() })
 }
 
 func (g *gatherer) line(l line, res *Result) {
