@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"obdgate/dbc"
 	"obdgate/internal/reading"
 )
 
@@ -26,6 +27,9 @@ type Policy struct {
 	rules      []*rule
 	entries    []*entry // one per expanded pattern, in file order
 	root       *tree
+	db         *dbc.Database // With; nil = none
+	signals    map[reading.Key]Tag
+	bytes      func() *layout
 }
 
 // CategoryInfo is what the policy says about one category.
@@ -113,8 +117,12 @@ func compile(d *document) (*Policy, error) {
 		return nil, err
 	}
 	p.hash = sum
+	p.bytes = sync.OnceValue(func() *layout { return newLayout(p) })
 	return p, nil
 }
+
+// layout is the policy compiled for bytes; it is made when first needed.
+func (p *Policy) layout() *layout { return p.bytes() }
 
 func (c *category) compile(k Category) (CategoryInfo, error) {
 	if c == nil {
@@ -168,6 +176,11 @@ func (p *Policy) Hash() string { return p.hash }
 
 // TagKey returns the decision for a key. It does not allocate.
 func (p *Policy) TagKey(k reading.Key) Tag {
+	if p.signals != nil {
+		if t, ok := p.signals[k]; ok {
+			return t
+		}
+	}
 	if e := p.root.find(string(k), true); e != nil {
 		return e.tag
 	}

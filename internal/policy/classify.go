@@ -1,0 +1,549 @@
+package policy
+
+import (
+	"bytes"
+
+	"obdgate/internal/obd"
+)
+
+// marks has one tagID per byte of a message; 0, the start, is unclassified. All functions here only ever set a mark where
+// they know which field the byte belongs to.
+type marks []tagID
+
+// set marks from..to (exclusive), cut to the message.
+func (m marks) set(from, to int, t tagID) {
+	for i := from; i < to && i < len(m); i++ {
+		m[i] = t
+	}
+}
+
+// question is the last thing asked of an ECU: it says how many identifiers share one answer.
+type question struct {
+	service byte
+	n       int // identifiers; more than fit make the question unusable (n = 0)
+	ids     [8]uint16
+	serial  uint64 // when it was asked, in questions; 0 = none
+}
+
+// ask reads a request into a question.
+func ask(msg []byte, serial uint64) question {
+	q := question{service: msg[0], serial: serial}
+	width, body := 1, msg[1:]
+	switch q.service {
+	case 0x02:
+		width = 2
+	case 0x22:
+		width = 2
+	}
+	for ; len(body) >= width && q.n < len(q.ids); body = body[width:] {
+		id := uint16(body[0])
+		if q.service == 0x22 {
+			id = id<<8 | uint16(body[1])
+		}
+		q.ids[q.n] = id
+		q.n++
+	}
+	if len(body) > 0 {
+		q.n = 0
+	}
+	return q
+}
+
+func (q *question) asked(id uint16) bool {
+	for _, w := range q.ids[:q.n] {
+		if w == id {
+			return true
+		}
+	}
+	return false
+}
+
+// longest questions by service, in bytes; what follows in the same message is not a question.
+var longest = [256]int{
+	0x01: 7, 0x02: 7, 0x03: 1, 0x04: 1, 0x06: 7, 0x07: 1, 0x09: 7, 0x0A: 1, 0x10: 2, 0x11: 2, 0x14: 5, 0x18: 4, 0x19: 8,
+	0x1A: 2, 0x21: 2, 0x22: 17, 0x3E: 2,
+}
+
+// request marks what a tester sent. Only questions of reading services are technical; what is written stays unclassified.
+func (l *layout) request(m marks, msg []byte) {
+	if n := longest[msg[0]]; n > 0 && l.tags[l.asks[msg[0]]].Class == Technical {
+		m.set(0, n, l.asks[msg[0]])
+	}
+}
+
+// answer marks what an ECU sent. q is the question it answers, nil when none was seen.
+func (l *layout) answer(m marks, msg []byte, q *question) {
+	if q != nil && q.service+0x40 != msg[0] {
+		q = nil
+	}
+	switch msg[0] {
+	case 0x7F:
+		if len(msg) <= 3 {
+			m.set(0, 3, l.negative)
+		}
+	case 0x41:
+		l.current(m, msg, q)
+	case 0x42:
+		l.freezeFrame(m, msg, q)
+	case 0x43, 0x47, 0x4A:
+		m.set(0, 1, l.echo)
+		if len(msg) >= 2 {
+			m.set(1, 2+2*int(msg[1]), l.codes[msg[0]-0x40])
+		}
+	case 0x46:
+		l.monitors(m, msg)
+	case 0x49:
+		if len(msg) >= 2 {
+			m.set(0, 2, l.echo)
+			l.info(m, msg, 2, &l.infos[0][msg[1]], true)
+			l.bitmapInfos(m, msg)
+		}
+	case 0x59:
+		l.report(m, msg)
+	case 0x62:
+		l.data(m, msg, q)
+	case 0x50:
+		if len(msg) == 2 || len(msg) == 6 {
+			m.set(0, 2, l.ack)
+			m.set(2, 6, l.session)
+		}
+	case 0x44, 0x54, 0x51, 0x7E:
+		if len(msg) <= 2 {
+			m.set(0, 2, l.ack)
+		}
+	case 0x58:
+		if len(msg) >= 2 {
+			m.set(0, 1, l.echo)
+			m.set(1, 2+3*int(msg[1]), l.kwpCode)
+		}
+	case 0x5A:
+		if len(msg) >= 2+17 && msg[1] == 0x90 {
+			m.set(0, 2, l.echo)
+			m.set(2, len(msg), l.kwpVIN)
+		}
+	}
+}
+
+// current is service 01. Cut like obd.Decode does: one PID has the frame's length, several the table's, and only when
+// there is exactly one way to cut them.
+func (l *layout) current(m marks, msg []byte, q *question) {
+	if len(msg) < 2 {
+		return
+	}
+	if q != nil && q.n == 1 {
+		if uint16(msg[1]) == q.ids[0] {
+			l.onePID(m, msg, live, msg[1], 1, 2)
+		}
+		return
+	}
+	if q != nil && q.n == 0 {
+		q = nil
+	}
+	if c := l.cut(msg[1:], 0, q); c.ways == 1 {
+		l.records(m, &c, live, 0)
+		m.set(0, 1, l.echo)
+	} else if q == nil {
+		l.onePID(m, msg, live, msg[1], 1, 2)
+	}
+}
+
+// onePID marks a message that holds one PID: the echo from..head, then the data.
+func (l *layout) onePID(m marks, msg []byte, kind int, pid byte, from, head int) {
+	p := &l.pids[kind][pid]
+	if !p.known {
+		return
+	}
+	n := len(msg) - head
+	if n < p.least {
+		return
+	}
+	if n > p.most {
+		n = p.least
+	}
+	m.set(0, 1, l.echo)
+	m.set(from, head, l.echo)
+	for i := range n {
+		m[head+i] = p.bytes[i]
+	}
+}
+
+func (l *layout) freezeFrame(m marks, msg []byte, q *question) {
+	if len(msg) < 3 {
+		return
+	}
+	if q == nil || q.n <= 1 {
+		if q != nil && q.n == 1 && uint16(msg[1]) != q.ids[0] {
+			return
+		}
+		l.onePID(m, msg, freeze, msg[1], 1, 3)
+		return
+	}
+	if c := l.cut(msg[1:], 1, q); c.ways == 1 {
+		l.records(m, &c, freeze, 1)
+		m.set(0, 1, l.echo)
+	}
+}
+
+// cutting is the state of cutting a combined answer of service 01 or 02.
+type cutting struct {
+	l     *layout
+	body  []byte
+	q     *question
+	head  int
+	ways  int
+	steps int
+	n     int
+	cur   [maxRecords]record
+	found [maxRecords]record
+	nf    int
+}
+
+type record struct{ at, length int }
+
+const (
+	maxRecords = 16   // of one combined answer
+	maxSteps   = 4096 // of cutting one; more is hostile
+)
+
+// cut finds the ways to read body as records of id, head bytes and data. It does not allocate.
+func (l *layout) cut(body []byte, head int, q *question) cutting {
+	c := cutting{l: l, body: body, q: q, head: head}
+	c.from(0)
+	if c.steps > maxSteps {
+		c.ways = 0
+	}
+	return c
+}
+
+func (c *cutting) from(at int) {
+	if c.steps++; c.steps > maxSteps {
+		return
+	}
+	if at == len(c.body) {
+		if c.ways++; c.ways == 1 {
+			c.found, c.nf = c.cur, c.n
+		}
+		return
+	}
+	id := c.body[at]
+	p := &c.l.pids[live][id]
+	start := at + 1 + c.head
+	if !p.known || c.n == maxRecords || start+p.least > len(c.body) || c.q != nil && !c.q.asked(uint16(id)) {
+		return
+	}
+	for _, r := range c.cur[:c.n] {
+		if c.body[r.at] == id {
+			return
+		}
+	}
+	for n := p.least; n <= p.most && start+n <= len(c.body) && c.ways < 2; n++ {
+		c.cur[c.n] = record{at, n}
+		c.n++
+		c.from(start + n)
+		c.n--
+	}
+}
+
+func (l *layout) records(m marks, c *cutting, kind, head int) {
+	for _, r := range c.found[:c.nf] {
+		at := 1 + r.at
+		m.set(at, at+1+head, l.echo)
+		p := &l.pids[kind][c.body[r.at]]
+		for i := range r.length {
+			m[at+1+head+i] = p.bytes[i]
+		}
+	}
+}
+
+// monitors is service 06: bitmaps, or records of nine bytes that repeat the MID.
+func (l *layout) monitors(m marks, msg []byte) {
+	if len(msg) < 2 {
+		return
+	}
+	size := 9
+	if obd.IsBitmap(msg[1]) {
+		size = 5
+	}
+	for at := 1; at+size <= len(msg) && obd.IsBitmap(msg[at]) == (size == 5); at += size {
+		m.set(0, 1, l.echo)
+		m.set(at, at+size, l.mids[0][msg[at]])
+	}
+}
+
+// info marks the data of one InfoType from head on. onCAN says that a type with a count byte has one.
+func (l *layout) info(m marks, msg []byte, head int, t *infoLayout, onCAN bool) {
+	b := msg[head:]
+	if !t.known {
+		m.set(head, len(msg), t.tag) // not described: nothing but its rule is known, which then covers the answer
+		return
+	}
+	s := t.shape
+	counted := s.Counted && len(b) > 0 && (onCAN || !s.List && b[0] == 1 && len(b) > s.Width || s.List && s.Width > 0 && len(b) == 1+int(b[0])*s.Width ||
+		s.List && s.Width == 0 && b[0] < 0x20)
+	n, items := 0, 1
+	if counted {
+		n = 1
+		if s.List {
+			items = int(b[0])
+		}
+	} else if s.List && s.Width > 0 {
+		items = len(b) / s.Width
+	}
+	switch {
+	case s.Width == 0:
+		n = len(b)
+	case s.List || len(b) == n+s.Width:
+		n += items * s.Width
+	case obd.Blank(b[min(n+s.Width, len(b)):]) || len(b) < n+s.Width: // padded, or empty
+		n = len(b)
+	default:
+		n = 0 // too long for what it claims to be
+	}
+	m.set(head, head+n, t.tag)
+}
+
+// bitmapInfos marks several support bitmaps in one answer.
+func (l *layout) bitmapInfos(m marks, msg []byte) {
+	for at := 1; at+5 <= len(msg) && obd.IsBitmap(msg[at]); at += 5 {
+		m.set(at, at+5, l.infos[0][msg[at]].tag)
+	}
+}
+
+// report is service 19: lists of codes by their arithmetic, snapshots field by field.
+func (l *layout) report(m marks, msg []byte) {
+	if len(msg) < 2 {
+		return
+	}
+	sub := msg[1]
+	head, size := 0, 0
+	switch sub {
+	case 0x01, 0x07, 0x11, 0x12:
+		head = 6
+	case 0x02, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x0F, 0x13, 0x15:
+		head, size = 3, 4
+	case 0x03, 0x14:
+		head, size = 2, 4
+	case 0x42:
+		head, size = 6, 5
+	case 0x55:
+		head, size = 5, 4
+	case 0x04, 0x06:
+		l.stored(m, msg)
+		return
+	default:
+		return
+	}
+	if len(msg) < head || size == 0 && len(msg) > head || size > 0 && (len(msg)-head)%size != 0 {
+		return
+	}
+	m.set(0, 2, l.echo)
+	m.set(2, len(msg), l.reports[sub])
+}
+
+// stored is a snapshot (04) or extended data (06) of one code: code and status, then, of a snapshot, record number, count
+// and DIDs with their data. The first DID of unknown length ends what can be told apart; the rest keeps the tag of the
+// report as a whole.
+func (l *layout) stored(m marks, msg []byte) {
+	if len(msg) < 6 {
+		return
+	}
+	sub := msg[1]
+	m.set(0, 2, l.echo)
+	m.set(2, 6, l.recHead[sub])
+	m.set(6, len(msg), l.reports[sub])
+	if sub != 0x04 {
+		return
+	}
+	for at := 6; at+2 <= len(msg); {
+		n := int(msg[at+1])
+		m.set(at, at+2, l.recHead[sub])
+		at += 2
+		for ; n > 0; n-- {
+			if at+2 > len(msg) || msg[at] != 0xF4 {
+				return
+			}
+			p := &l.pids[snapshot][msg[at+1]]
+			if !p.known || p.least != p.most || at+2+p.most > len(msg) {
+				return
+			}
+			m.set(at, at+2, l.echo)
+			at += 2
+			for i := range p.most {
+				m[at+i] = p.bytes[i]
+			}
+			at += p.most
+		}
+	}
+}
+
+// data is service 22. With one DID asked the answer is its data; several are cut at the DIDs that were asked, as uds does;
+// without the question only DIDs of known length can be told.
+func (l *layout) data(m marks, msg []byte, q *question) {
+	if len(msg) < 4 {
+		return
+	}
+	first := uint16(msg[1])<<8 | uint16(msg[2])
+	if q == nil || q.n == 0 {
+		if l.exactly(first, len(msg)-3) {
+			m.set(0, 3, l.echo)
+			l.didData(m, msg, first, 3, len(msg))
+		}
+		return
+	}
+	if q.n == 1 {
+		if first == q.ids[0] {
+			m.set(0, 3, l.echo)
+			l.didData(m, msg, first, 3, len(msg))
+		}
+		return
+	}
+	left := *q
+	for at := 1; at+3 <= len(msg); {
+		did := uint16(msg[at])<<8 | uint16(msg[at+1])
+		if !left.take(did) {
+			break
+		}
+		end, certain := l.extent(msg, at+2, did, &left)
+		if !certain {
+			clear(m)
+			return
+		}
+		m.set(at, at+2, l.echo)
+		l.didData(m, msg, did, at+2, end)
+		if end < len(msg) && l.open(did) {
+			break // a personal value of unknown length: where it ends is a guess that must not free what follows
+		}
+		at = end
+	}
+	m.set(0, 1, l.echo)
+}
+
+// take removes id from the question; false when it was not in it.
+func (q *question) take(id uint16) bool {
+	for i, w := range q.ids[:q.n] {
+		if w == id {
+			copy(q.ids[i:], q.ids[i+1:q.n])
+			q.n--
+			return true
+		}
+	}
+	return false
+}
+
+// extent finds where the data of did ends: by its length, or at the next DID that was asked.
+func (l *layout) extent(msg []byte, from int, did uint16, left *question) (end int, certain bool) {
+	if p := &l.pids[mirror][byte(did)]; did>>8 == 0xF4 && p.known && p.least == p.most {
+		return from + p.least, from+p.least <= len(msg)
+	}
+	end = len(msg)
+	rest := msg[from:]
+	for _, w := range left.ids[:left.n] {
+		mark := [2]byte{byte(w >> 8), byte(w)}
+		i := bytes.Index(rest[1:], mark[:])
+		if i < 0 {
+			continue
+		}
+		if bytes.Contains(rest[1+i+1:], mark[:]) {
+			return 0, false
+		}
+		end = min(end, from+1+i)
+	}
+	return end, true
+}
+
+// exactly reports whether a DID has n data bytes and can have no other number.
+func (l *layout) exactly(did uint16, n int) bool {
+	low := byte(did)
+	switch did >> 8 {
+	case 0xF4:
+		p := &l.pids[mirror][low]
+		return p.known && n >= p.least && n <= p.most
+	case 0xF6:
+		return obd.IsBitmap(low) && n == 4 || !obd.IsBitmap(low) && n%8 == 0
+	case 0xF8:
+		t := &l.infos[1][low]
+		return t.known && t.shape.Width > 0 && (n == t.shape.Width || t.shape.Counted && n == t.shape.Width+1)
+	}
+	return did == didVIN && n == 17
+}
+
+const didVIN = 0xF190
+
+// open reports whether a DID is not technical and its length not known.
+func (l *layout) open(did uint16) bool {
+	low := byte(did)
+	switch did >> 8 {
+	case 0xF4:
+		if p := &l.pids[mirror][low]; p.known {
+			return p.least != p.most
+		}
+	case 0xF6:
+		return l.tags[l.mids[1][low]].Class != Technical
+	case 0xF8:
+		return l.tags[l.infos[1][low].tag].Class != Technical
+	}
+	return l.tags[l.did(did)].Class != Technical
+}
+
+// didData marks the data of one DID, from..to of msg.
+func (l *layout) didData(m marks, msg []byte, did uint16, from, to int) {
+	low := byte(did)
+	switch did >> 8 {
+	case 0xF4:
+		p := &l.pids[mirror][low]
+		n := to - from
+		if !p.known || n < p.least {
+			break
+		}
+		if n > p.most {
+			n = p.least
+		}
+		for i := range n {
+			m[from+i] = p.bytes[i]
+		}
+	case 0xF6:
+		n := (to - from) / 8 * 8
+		if obd.IsBitmap(low) {
+			n = 4
+		}
+		m[:to].set(from, from+n, l.mids[1][low])
+	case 0xF8:
+		l.info(m[:to], msg[:to], from, &l.infos[1][low], false)
+	default:
+		m.set(from, to, l.did(did))
+	}
+}
+
+// legacy marks a K-line or J1850 message, which is whole in itself: codes come three to a message without a count,
+// InfoTypes in numbered messages of four bytes.
+func (l *layout) legacy(m marks, msg []byte) {
+	if len(msg) == 0 {
+		return
+	}
+	if msg[0]&0x40 == 0 {
+		l.request(m, msg)
+		return
+	}
+	switch msg[0] {
+	case 0x43, 0x47, 0x4A:
+		if len(msg) == 7 {
+			m.set(0, 1, l.echo)
+			m.set(1, 7, l.codes[msg[0]-0x40])
+		}
+	case 0x49:
+		if len(msg) >= 3 && len(msg) <= 7 {
+			m.set(0, 2, l.echo)
+			m.set(2, len(msg), l.infos[0][msg[1]].tag)
+		}
+	case 0x41:
+		if len(msg) >= 2 {
+			l.onePID(m, msg, live, msg[1], 1, 2)
+		}
+	case 0x42:
+		if len(msg) >= 3 {
+			l.onePID(m, msg, freeze, msg[1], 1, 3)
+		}
+	default:
+		l.answer(m, msg, nil)
+	}
+}

@@ -1,0 +1,349 @@
+package policy
+
+import (
+	"errors"
+	"time"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/isotp"
+)
+
+// role is what an identifier is for in diagnostics.
+type role uint8
+
+const (
+	none      role = iota
+	toAll          // functional request
+	toECU          // physical request
+	fromECU        // answer
+	toExt          // BMW: request on 6F1, first byte the ECU
+	fromExt        // BMW: answer on 600+ECU, first byte F1, if that ECU was spoken to
+	toOther        // configured pair with extended addressing
+	fromOther      // its answer
+)
+
+// BMW's extended addressing (facts: 6F1 asks, 600+ECU answers).
+const (
+	extTester = 0x6F1
+	extBase   = 0x600
+	testerF1  = 0xF1
+)
+
+// obd29 is the role of a 29-bit identifier of ISO 15765-4.
+func obd29(id uint32) (role, bool) {
+	switch {
+	case id == isotp.Functional29:
+		return toAll, true
+	case id&0x1FFFFF00 == 0x18DAF100:
+		return fromECU, true
+	case id&0x1FFF00FF == 0x18DA00F1:
+		return toECU, true
+	}
+	return none, false
+}
+
+// session is one sender of diagnostic messages.
+type session struct {
+	key  uint64
+	rx   isotp.Receiver
+	role role
+	ext  bool
+	used uint64 // Tagger.clock when last heard
+	got  int    // bytes of the running message so far
+
+	began time.Duration // when it began
+	last  uint64        // number plus one of the last held frame of it, 0 = none
+
+	after  FrameTag // of the last frame of the last complete message: a repetition of that frame has it too
+	q      question // last physical question to this ECU
+	answer [2]uint64
+}
+
+// sessionKey names a sender: identifier, its length, the bus, and with extended addressing the address byte.
+func sessionKey(id uint32, extended bool, bus uint8, ext bool, addr byte) uint64 {
+	k := uint64(id) | uint64(bus)<<32
+	if extended {
+		k |= 1 << 40
+	}
+	if ext {
+		k |= 1<<41 | uint64(addr)<<48
+	}
+	return k
+}
+
+// step decides on a frame, or puts it into the ring and says wait.
+func (t *Tagger) step(f *frame.Frame) (ft FrameTag, wait bool) {
+	if f.Flags&(frame.Legacy|frame.Error|frame.Remote) != 0 {
+		return t.special(f), false
+	}
+	r := none
+	if f.Flags&frame.Extended == 0 {
+		if f.ID < uint32(len(t.std)) {
+			r = t.std[f.ID]
+		}
+	} else if o, ok := obd29(f.ID); ok {
+		r = o
+	} else if len(t.ext) > 0 {
+		r = t.ext[f.ID]
+	}
+	if r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1 || !t.asked[f.ID&0xFF]) {
+		return t.plain(f), false
+	}
+	return t.diagnostic(f, r)
+}
+
+func (t *Tagger) plain(f *frame.Frame) FrameTag {
+	if m := t.b.find(f); m != nil {
+		return m.tag(f)
+	}
+	return FrameTag{Personal: lengthMask(f)}
+}
+
+// special are frames that carry no ISO-TP: K-line and J1850 messages, the controller's error reports, remote requests.
+func (t *Tagger) special(f *frame.Frame) FrameTag {
+	switch {
+	case f.Is(frame.Error):
+		return FrameTag{Tag: t.l.tags[t.l.flow]}
+	case f.Is(frame.Remote):
+		return FrameTag{Personal: lengthMask(f)}
+	}
+	m := t.marks[:min(int(f.Len), frame.MaxData)]
+	clear(m)
+	t.l.legacy(m, f.Bytes())
+	return t.frameTag(f, m, 0)
+}
+
+// frameTag is the tag of a frame whose bytes from pos on are the part m of a message; what follows is padding.
+func (t *Tagger) frameTag(f *frame.Frame, m marks, pos int) FrameTag {
+	personal := lengthMask(f) &^ (1<<pos - 1)
+	best := tagID(0)
+	if len(m) > 0 {
+		best = m[0]
+	}
+	for i, id := range m {
+		if t.l.tags[id].Class == Technical {
+			personal &^= 1 << (pos + i)
+		}
+		if t.l.rank[id] > t.l.rank[best] {
+			best = id
+		}
+	}
+	return FrameTag{Tag: t.l.tags[best], Personal: personal}
+}
+
+func (t *Tagger) diagnostic(f *frame.Frame, r role) (FrameTag, bool) {
+	ext := r >= toExt
+	var addr byte
+	if ext {
+		if f.Len == 0 {
+			return FrameTag{}, false
+		}
+		addr = f.Data[0]
+	}
+	s := t.session(sessionKey(f.ID, f.Is(frame.Extended), f.Bus, ext, addr), r, ext, addr)
+	s.used = t.clock
+	was := s.rx.Running()
+	e := s.rx.Push(f.Bytes(), f.Time)
+	if e.Lost && was {
+		t.give(s)
+	}
+	pci := 1
+	if ext {
+		pci = 2
+	}
+	switch {
+	case e.Used && e.Message != nil && e.Kind == isotp.Single:
+		pos := pci
+		if f.Len > 8 {
+			pos++
+		}
+		m := t.classify(s, f, e.Message)
+		ft := t.settle(f, t.frameTag(f, m, pos), r)
+		s.after = unknown
+		return ft, false
+	case e.Used:
+		return FrameTag{}, t.part(s, f, e, pci)
+	case errors.Is(e.Err, isotp.ErrDuplicate) && e.Kind == isotp.Consecutive:
+		return t.repeat(s, f)
+	case e.Kind == isotp.FlowControl && int(f.Len) >= pci+2 && isotp.Status(f.Data[pci-1]&0xF) <= isotp.Overflow:
+		pos := pci + 2
+		return t.settle(f, FrameTag{Tag: t.l.tags[t.l.flow], Personal: lengthMask(f) &^ (1<<pos - 1)}, r), false
+	case e.Kind == isotp.Consecutive && int(f.Len) > pci, errors.Is(e.Err, isotp.ErrTooLong):
+		return t.settle(f, FrameTag{Personal: lengthMask(f) &^ (1<<pci - 1)}, r), false // of no message that is followed
+	}
+	return FrameTag{Personal: lengthMask(f)}, false
+}
+
+// part holds back a frame of a longer message, and decides on all of them when it was the last.
+func (t *Tagger) part(s *session, f *frame.Frame, e isotp.Event, pci int) bool {
+	from := s.got
+	got := e.Got
+	if e.Lost || e.Began {
+		from, got = 0, len(s.rx.Partial())
+	}
+	if e.Message != nil {
+		got = len(e.Message)
+	}
+	pos := pci
+	if e.Began {
+		pos = int(f.Len) - got
+	}
+	if s.last == 0 {
+		if t.running == 0 {
+			t.deadline = never
+		}
+		t.running++
+		s.began = f.Time
+		t.deadline = min(t.deadline, f.Time+isotp.DefaultTimeout)
+	}
+	h := t.hold(f)
+	h.owner, h.undecide, h.prev, h.off, h.n, h.pos = s, true, s.last, from, got-from, pos
+	s.last, s.got = t.next, got
+	if e.Message != nil {
+		t.complete(s, f, e.Message)
+	}
+	return true
+}
+
+// complete decides on all frames of a message.
+func (t *Tagger) complete(s *session, f *frame.Frame, msg []byte) {
+	m := t.classify(s, f, msg)
+	lastOne := true
+	for n := s.last; n != 0; {
+		h := t.slot(n - 1)
+		h.ft = t.settle(&h.f, t.frameTag(&h.f, m[h.off:h.off+h.n], h.pos), s.role)
+		h.undecide, h.owner = false, nil
+		if lastOne {
+			s.after, lastOne = h.ft, false
+		}
+		n = h.prev
+	}
+	s.last, s.got = 0, 0
+	t.running--
+}
+
+// repeat is a consecutive frame sent twice: it carries what the frame before it carries.
+func (t *Tagger) repeat(s *session, f *frame.Frame) (FrameTag, bool) {
+	if s.last == 0 {
+		return s.after, false
+	}
+	before := t.slot(s.last - 1)
+	off, n, pos := before.off, before.n, before.pos
+	h := t.hold(f)
+	h.owner, h.undecide, h.prev, h.off, h.n, h.pos = s, true, s.last, off, n, pos
+	s.last = t.next
+	return FrameTag{}, true
+}
+
+// session finds the conversation of a sender, forgetting the one unheard for longest when there are too many.
+func (t *Tagger) session(key uint64, r role, ext bool, addr byte) *session {
+	if s := t.sessions[key]; s != nil {
+		return s
+	}
+	var s *session
+	if len(t.sessions) >= maxSessions {
+		for _, o := range t.sessions {
+			if s == nil || o.used < s.used {
+				s = o
+			}
+		}
+		t.lose(s)
+		delete(t.sessions, s.key)
+	} else {
+		s = &session{}
+	}
+	*s = session{key: key, role: r, ext: ext, after: unknown, rx: isotp.NewReceiver(isotp.Config{Ext: ext, Target: addr, Passive: true}, nil)}
+	t.sessions[key] = s
+	return s
+}
+
+// classify marks every byte of a complete message and keeps questions for the answers to come.
+func (t *Tagger) classify(s *session, f *frame.Frame, msg []byte) marks {
+	m := t.marks[:len(msg)]
+	clear(m)
+	if len(msg) == 0 {
+		return m
+	}
+	switch s.role {
+	case toAll, toECU, toExt, toOther:
+		t.l.request(m, msg)
+		t.question(s, f, msg)
+		return m
+	}
+	t.l.answer(m, msg, t.questionOf(s, f, msg))
+	return m
+}
+
+// question remembers what was asked of whom.
+func (t *Tagger) question(s *session, f *frame.Frame, msg []byte) {
+	t.serial++
+	q := ask(msg, t.serial)
+	if s.role == toAll {
+		i := 0
+		if f.Is(frame.Extended) {
+			i = 1
+		}
+		t.all[i], t.allBus[i] = q, f.Bus
+		return
+	}
+	key, r, ext, addr, ok := t.answerer(s, f)
+	if ok {
+		t.session(key, r, ext, addr).q = q
+	}
+}
+
+// answerer names the conversation that will answer a physical request.
+func (t *Tagger) answerer(s *session, f *frame.Frame) (key uint64, r role, ext bool, addr byte, ok bool) {
+	switch {
+	case s.role == toExt:
+		ecu := f.Data[0]
+		t.asked[ecu] = true
+		return sessionKey(extBase+uint32(ecu), false, f.Bus, true, testerF1), fromExt, true, testerF1, true
+	case f.Is(frame.Extended):
+		if _, isOBD := obd29(f.ID); isOBD {
+			return sessionKey(0x18DAF100|f.ID>>8&0xFF, true, f.Bus, false, 0), fromECU, false, 0, true
+		}
+	case f.ID >= 0x7E0 && f.ID <= 0x7E7:
+		return sessionKey(f.ID+8, false, f.Bus, false, 0), fromECU, false, 0, true
+	}
+	k, ok := t.pair[s.key&^(0xFF<<32)]
+	if !ok {
+		return 0, 0, false, 0, false
+	}
+	if ext = k>>41&1 == 1; ext {
+		return k | uint64(f.Bus)<<32, fromOther, true, byte(k >> 48), true
+	}
+	return k | uint64(f.Bus)<<32, fromECU, false, 0, true
+}
+
+// questionOf finds the question an answer belongs to: the latest that asked its service of this ECU or of all. A final
+// answer uses it up, so that an old question cannot explain a later answer.
+func (t *Tagger) questionOf(s *session, f *frame.Frame, msg []byte) *question {
+	service := msg[0] &^ 0x40
+	if msg[0] == 0x7F && len(msg) == 3 {
+		if msg[2] == 0x78 {
+			return nil // more is to come
+		}
+		service = msg[1]
+	}
+	i := 0
+	if f.Is(frame.Extended) {
+		i = 1
+	}
+	var q *question
+	if s.q.serial != 0 && s.q.service == service && s.q.serial != s.answer[0] {
+		q = &s.q
+	}
+	all := &t.all[i]
+	if !s.ext && all.serial != 0 && t.allBus[i] == f.Bus && all.service == service && all.serial != s.answer[1] && (q == nil || all.serial > q.serial) {
+		q = all
+	}
+	switch q {
+	case nil:
+	case all:
+		s.answer[1] = all.serial
+	default:
+		s.answer[0] = q.serial
+	}
+	return q
+}
