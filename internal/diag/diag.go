@@ -54,6 +54,8 @@ type Target struct {
 	ID         uint32          // functional identifier; unused with Physical
 	Extended   bool            // ID has 29 bits
 	Legacy     bool            // ID is a three-byte header of K-line or J1850
+	Ext        bool            // functional with extended addressing (BMW: 6F1, DF); only Pairs answer
+	ExtTarget  byte            // the address byte, with Ext
 	IsPhysical bool            // ask Addr alone
 	Addr       isotp.Address   // the ECU, with IsPhysical
 	Pairs      []isotp.Address // ECUs beyond those of ISO 15765-4 whose answers to a functional request are wanted
@@ -63,7 +65,9 @@ type Target struct {
 var (
 	Functional11     = Target{ID: isotp.Functional11}
 	Functional29     = Target{ID: isotp.Functional29, Extended: true}
-	FunctionalLegacy = Target{ID: link.LegacyFunctional, Legacy: true}
+	FunctionalLegacy = Target{ID: link.LegacyFunctional, Legacy: true} // ISO 9141-2, J1850 VPW, or what the adapter finds
+	FunctionalKWP    = Target{ID: 0xC033F1, Legacy: true}              // ISO 14230; the length is put in when sending
+	FunctionalPWM    = Target{ID: 0x616AF1, Legacy: true}              // J1850 PWM
 )
 
 // Physical is one ECU as a target.

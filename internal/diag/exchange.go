@@ -124,9 +124,12 @@ func (c *Conn) close(err error) ([]Answer, error) {
 	asked := append([]uint64(nil), ex.asked...)
 	var answers []Answer
 	for _, p := range ex.active {
+		if p.waiting && !p.answered {
+			c.noMorePatience(p)
+		}
 		if p.receiving() {
 			got, want := p.rx.Progress()
-			p.lost(ErrTimeout, nil, p.running, got, want)
+			p.lost(ErrTimeout, isotp.ErrTimeoutCr, p.running, got, want)
 		}
 		if a, ok := p.answer(ex.q.payload[0], asked); ok {
 			answers = append(answers, a)
@@ -154,7 +157,7 @@ func (c *Conn) nextRepeat() (*peer, time.Duration) {
 			p.busyCount++
 			return p, busyPause
 		case p.busy:
-		case p.waiting && c.ex.untimed && p.resends < MaxPending && p.pending < MaxPending:
+		case p.waiting && c.ex.untimed && p.resends < MaxPending && p.pending < MaxPending && c.now() < p.patience:
 			// The adapter stopped listening before the ECU was ready: 100 ms, 200 ms, .. P2*.
 			pause := min(100*time.Millisecond<<min(p.resends, 10), c.p2star)
 			p.resends++
@@ -337,16 +340,10 @@ func (c *Conn) tick() {
 			p.lost(ErrTimeout, e.Err, p.running, e.Got, e.Want)
 		}
 		if p.waiting && now >= p.pendingUntil {
-			p.waiting = false
-			if p.fail == nil {
-				p.lost(ErrTimeout, errPatience, nil, 0, 0)
-				p.retried = true // it has the question; asking again would not hurry it
-			}
+			c.noMorePatience(p)
 		}
 	}
 }
-
-var errPatience = errors.New("asked for patience and did not answer")
 
 // quiet ends the round on the link's word.
 func (c *Conn) quiet() {
@@ -358,7 +355,7 @@ func (c *Conn) quiet() {
 		if p.receiving() {
 			got, want := p.rx.Progress()
 			p.rx.Reset()
-			p.lost(ErrTimeout, nil, p.running, got, want)
+			p.lost(ErrTimeout, isotp.ErrTimeoutCr, p.running, got, want)
 		}
 	}
 }

@@ -59,12 +59,23 @@ func (c *Conn) Find(ctx context.Context) (Bus, error) {
 			}
 		}
 	}
-	if c.link.Caps().LegacyBus || c.link.Caps().Legacy {
-		if found, err := s.probe(ctx, FunctionalLegacy, askPIDs); err != nil || found {
+	for _, to := range legacyTargets(c.link.Caps()) {
+		if found, err := s.probe(ctx, to, askPIDs); err != nil || found {
 			return s.bus(ctx, err)
 		}
 	}
 	return Bus{}, s.nobody()
+}
+
+// legacyTargets are the headers to try. An adapter that looks for the bus puts the right one in by itself.
+func legacyTargets(caps link.Caps) []Target {
+	switch {
+	case caps.LegacyBus:
+		return []Target{FunctionalLegacy}
+	case caps.Legacy:
+		return []Target{FunctionalLegacy, FunctionalKWP, FunctionalPWM}
+	}
+	return nil
 }
 
 type probed struct {

@@ -57,7 +57,7 @@ func TestHalfDuplex(t *testing.T) {
 		name: "pending for ever: bounded",
 		to:   diag.Physical(ecu7E8), ask: "221234",
 		rules: []rule{{on: "7E0#03221234", says: [][]step{pending}, always: true}},
-		want:  []string{"7E8 !answer not finished: asked for patience 18×"},
+		want:  []string{"7E8 !answer not finished: asked for patience and did not answer"},
 		heard: nil,
 		took:  [2]time.Duration{50 * time.Second, 66 * time.Second},
 	}, {
@@ -114,7 +114,7 @@ func TestHalfDuplex(t *testing.T) {
 		to:   diag.Functional11, ask: "0100",
 		rules: []rule{once("7DF#020100", "7E8#06410088188000", "7E9#1008410001454F53")},
 		fails: map[string]error{"7DF": link.ErrGone},
-		want:  []string{"7E8 410088188000", "7E9 !answer not finished"},
+		want:  []string{"7E8 410088188000", "7E9 !answer not finished: isotp: no consecutive frame in time"},
 		err:   link.ErrGone,
 		heard: []string{"7DF#0201000000000000"},
 		took:  [2]time.Duration{2 * ms, 2 * ms},
@@ -124,7 +124,7 @@ func TestHalfDuplex(t *testing.T) {
 		to:   diag.Functional11, ask: "0904",
 		rules: []rule{once("7DF#020904", "7E8#1008490401454F53", "7E9#037F0978")},
 		fails: map[string]error{"7E0": link.ErrUnrecorded, "7E1": link.ErrUnrecorded},
-		want:  []string{"7E8 !answer not finished", "7E9 !answer not finished: asked for patience 1×"},
+		want:  []string{"7E8 !answer not finished: isotp: no consecutive frame in time", "7E9 !answer not finished: asked for patience and did not answer"},
 		heard: []string{"7DF#0209040000000000", "7E0#0209040000000000", "7E1#0209040000000000"},
 		took:  [2]time.Duration{2 * ms, 2 * ms},
 	}, {

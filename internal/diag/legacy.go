@@ -21,8 +21,9 @@ const tester = 0xF1
 
 var errMissing = errors.New("a numbered message is missing")
 
-// legacyResponder gives the ECU that sent f; ok is false for a header that is not an answer to a tester.
-func legacyResponder(f *frame.Frame) (isotp.Address, bool) {
+// legacyResponder gives the ECU that sent f, to be asked with header tx; ok is false for a header that is not an answer
+// to a tester.
+func legacyResponder(f *frame.Frame, tx uint32) (isotp.Address, bool) {
 	format, target, source := byte(f.ID>>16), byte(f.ID>>8), byte(f.ID)
 	if source == tester || target != tester && target != 0x6B {
 		return isotp.Address{}, false
@@ -30,7 +31,7 @@ func legacyResponder(f *frame.Frame) (isotp.Address, bool) {
 	if format&0x80 != 0 {
 		format &= 0xC0 // without the length, or one ECU would have several addresses
 	}
-	return isotp.Address{Tx: link.LegacyFunctional, Rx: uint32(format)<<16 | uint32(target)<<8 | uint32(source),
+	return isotp.Address{Tx: tx, Rx: uint32(format)<<16 | uint32(target)<<8 | uint32(source),
 		Legacy: true}, true
 }
 

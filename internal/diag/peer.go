@@ -29,6 +29,8 @@ type peer struct {
 	pending      int // times it said "response pending"
 	waiting      bool
 	pendingUntil time.Duration
+	patience     time.Duration // when no further promise is accepted
+	letDown      bool          // it has promised an answer before that never came; kept from question to question
 	busy         bool
 	busyCount    int
 	mismatched   bool
@@ -50,13 +52,12 @@ type line struct {
 }
 
 func (p *peer) reset() {
-	addr, rx, running, payload, from, failFrom, lines := p.addr, p.rx, p.running[:0], p.payload[:0], p.from[:0],
-		p.failFrom[:0], p.lines[:0]
-	rx.Reset()
-	*p = peer{addr: addr, rx: rx, running: running, payload: payload, from: from, failFrom: failFrom, lines: lines}
+	p.rx.Reset()
+	*p = peer{addr: p.addr, rx: p.rx, running: p.running[:0], payload: p.payload[:0], from: p.from[:0],
+		failFrom: p.failFrom[:0], lines: p.lines[:0], letDown: p.letDown}
 }
 
-// busyWith reports whether the end of the question has to wait for p.
+// receiving reports whether the end of the question has to wait for p.
 func (p *peer) receiving() bool { return p.rx.Running() && !p.drop }
 
 // lost notes that p's message did not arrive whole.
@@ -94,6 +95,7 @@ func (p *peer) finish(m []byte, seqs []uint64, alone bool) {
 		p.conflict = p.conflict || alone
 		return
 	}
+	p.letDown = p.letDown && p.pending == 0
 	p.answered, p.negative, p.waiting, p.busy = true, negative, false, false
 	if negative {
 		p.code = m[2]
@@ -116,8 +118,6 @@ func (p *peer) answer(service byte, asked []uint64) (a Answer, ok bool) {
 		a.Err, a.Got, a.Want = p.fail, p.got, p.want
 		a.From = append(a.From, p.failFrom...)
 		return a, true
-	case p.waiting:
-		a.Err = fmt.Errorf("%w: asked for patience %d×", ErrTimeout, p.pending)
 	case p.busyCount > 0 || p.busy:
 		a.Err = &Negative{Service: service, Code: nrcBusy}
 	case p.mismatched:

@@ -2,6 +2,7 @@ package diag
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"obdgate/internal/frame"
@@ -19,7 +20,7 @@ func (ex *exchange) responder(f *frame.Frame) (isotp.Address, bool) {
 		if !to.Legacy {
 			return isotp.Address{}, false
 		}
-		a, ok := legacyResponder(f)
+		a, ok := legacyResponder(f, to.ID)
 		return a, ok && (!to.IsPhysical || a == to.Addr)
 	case to.Legacy:
 		return isotp.Address{}, false
@@ -31,7 +32,7 @@ func (ex *exchange) responder(f *frame.Frame) (isotp.Address, bool) {
 			return to.Pairs[i], true
 		}
 	}
-	if extended != to.Extended && !ex.anyID {
+	if to.Ext || extended != to.Extended && !ex.anyID {
 		return isotp.Address{}, false
 	}
 	return isotp.OBDResponder(f.ID, extended)
@@ -213,17 +214,32 @@ func (c *Conn) message(p *peer, m []byte) {
 	c.learn(m)
 }
 
-// pending restarts the ECU's clock with P2*.
+// pending restarts the ECU's clock with P2*. An ECU that has broken such a promise before is given P2* once, or it would
+// cost a minute at every question.
 func (c *Conn) pending(p *peer) {
-	p.pending++
+	now := c.now()
+	if p.pending++; p.pending == 1 {
+		p.patience = c.ex.giveUp
+		if p.letDown {
+			p.patience = min(p.patience, now+c.p2star)
+		}
+	}
 	p.from = append(p.from[:0], p.running...)
 	if p.pending > MaxPending {
-		p.waiting = false
-		p.retried = true
-		p.lost(ErrTimeout, errPatience, p.running, 0, 0)
+		c.noMorePatience(p)
 		return
 	}
-	p.waiting, p.pendingUntil = true, c.now()+c.p2star+c.ex.caps.Latency
+	p.waiting, p.pendingUntil = true, min(now+c.p2star+c.ex.caps.Latency, p.patience)
+}
+
+var errPatience = errors.New("asked for patience and did not answer")
+
+func (c *Conn) noMorePatience(p *peer) {
+	p.waiting, p.letDown = false, true
+	if p.fail == nil {
+		p.lost(ErrTimeout, errPatience, p.from, 0, 0)
+		p.retried = true // it has the question; asking again would not hurry it
+	}
 }
 
 // learn takes longer waiting times from an answer to 10 01: 50 01 P2(ms) P2*(10 ms).

@@ -51,6 +51,17 @@ func exchanges() []exchange {
 		heard: []string{"6F1#600322D10D000000", "6F1#6030000000000000"},
 		took:  [2]time.Duration{3 * ms, 3 * ms},
 	}, {
+		name: "extended addressing, everybody",
+		to: diag.Target{ID: 0x6F1, Ext: true, ExtTarget: 0xDF, Pairs: []isotp.Address{ecuBMW,
+			{Tx: 0x6F1, Rx: 0x612, Ext: true, TxTarget: 0x12, RxTarget: 0xF1}}}, ask: "22D10D", expect: 2,
+		rules: []rule{
+			once("6F1#DF0322D10D", "7E8#0562D10D0000", "612#F10462D10D01", "660#F1100B62D10D0002", "618#F10462D10D02"),
+			once("6F1#60300000", "660#F12186B3000286B3"),
+		},
+		want:  []string{"612 62D10D01", "660 62D10D000286B3000286B3"},
+		heard: []string{"6F1#DF0322D10D000000", "6F1#6030000000000000"},
+		took:  [2]time.Duration{4 * ms, 4 * ms},
+	}, {
 		name: "29 bit, four ECUs known: no idle time (Golf 2025, facts 15.3)",
 		to:   diag.Functional29, ask: "0101", expect: 4,
 		rules: []rule{once("18DB33F1#020101", "18DAF103#06410181040000", "18DAF101#0641010007E500", "18DAF104#06410100040000",
@@ -306,6 +317,36 @@ func TestAnswerNamesItsFrames(t *testing.T) {
 			last = f.Time
 		}
 		require.Equal(t, 5*time.Millisecond, last)
+	})
+}
+
+// An ECU that only ever promises (Kona 7A8) must not cost a minute at every question; one that keeps its word is waited for.
+func TestPatienceIsLearned(t *testing.T) {
+	onCAN(t, func() *car {
+		return newCar(
+			rule{on: "7DF#0322F190", says: [][]step{repeatStep(30, 2500*ms, "7E8#037F2278")}},
+			rule{on: "7DF#0322F187", says: [][]step{repeatStep(30, 2500*ms, "7E8#037F2278")}},
+			rule{on: "7DF#0322F18C", says: [][]step{{{ms, "7E8#037F2278"}, {4 * time.Second, "7E8#0462F18C41"}}}},
+			rule{on: "7DF#0322F195", says: [][]step{append(repeatStep(3, 4*time.Second, "7E8#037F2278"), step{time.Second, "7E8#0462F19541"})}},
+		)
+	}, diag.Options{}, func(t *testing.T, ctx context.Context, c *diag.Conn, _ *car, _ *tapped) {
+		for _, q := range []struct {
+			ask  string
+			want string
+			took time.Duration
+		}{
+			{"22F190", "7E8 !answer not finished: asked for patience and did not answer", 51 * time.Second},
+			{"22F187", "7E8 !answer not finished: asked for patience and did not answer", 6 * time.Second},
+			{"22F18C", "7E8 62F18C41", 5 * time.Second},
+			{"22F195", "7E8 62F19541", 10 * time.Second},
+		} {
+			time.Sleep(30 * time.Second)
+			begin := time.Now()
+			answers, err := c.Request(ctx, diag.Request{To: diag.Functional11, Payload: payload(q.ask)})
+			require.NoError(t, err)
+			require.Equal(t, []string{q.want}, show(answers))
+			require.LessOrEqual(t, time.Since(begin), q.took)
+		}
 	})
 }
 

@@ -250,7 +250,7 @@ func TestLongAnswerCostsNoAllocationPerFrame(t *testing.T) {
 		})
 	}
 	few, many := allocs(10), allocs(500)
-	require.Equal(t, few, many, "490 frames more")
+	require.Less(t, many, few+10, "490 frames more") // the race detector adds a few of its own
 	t.Logf("%.0f allocations per question", many)
 }
 

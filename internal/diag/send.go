@@ -45,7 +45,10 @@ func (c *Conn) hint(to Target, frames int) {
 			hint.Ext = &target
 		}
 	case len(to.Pairs) > 0:
-		for id := uint32(0x7E8); id <= 0x7EF && !to.Extended; id++ {
+		if to.Ext {
+			hint.Ext = &to.ExtTarget
+		}
+		for id := uint32(0x7E8); id <= 0x7EF && !to.Extended && !to.Ext; id++ {
 			hint.Accept = append(hint.Accept, id)
 		}
 		for _, a := range to.Pairs {
@@ -70,7 +73,7 @@ func (c *Conn) send(ctx context.Context, to Target) error {
 	if to.Legacy {
 		return c.sendLegacy(ctx, to)
 	}
-	cfg := isotp.SendConfig{Pad: c.o.Pad}
+	cfg := isotp.SendConfig{Pad: c.o.Pad, Ext: to.Ext, Target: to.ExtTarget}
 	if to.IsPhysical {
 		cfg.Ext, cfg.Target, cfg.Source = to.Addr.Ext, to.Addr.TxTarget, to.Addr.RxTarget
 	}
@@ -90,7 +93,11 @@ func (c *Conn) sendLegacy(ctx context.Context, to Target) error {
 	if len(c.ex.q.payload) > maxLegacy {
 		return fmt.Errorf("%w: request of %d bytes on a bus that carries %d", link.ErrUnsupported, len(c.ex.q.payload), maxLegacy)
 	}
-	f := frame.New(to.ID, frame.Legacy, c.ex.q.payload...)
+	id := to.ID
+	if id>>22 == 0b11 { // ISO 14230: the first header byte carries the length
+		id |= uint32(len(c.ex.q.payload)) << 16
+	}
+	f := frame.New(id, frame.Legacy, c.ex.q.payload...)
 	if err := c.put(ctx, &f); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package diag_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +57,7 @@ func TestVehicles(t *testing.T) {
 						cancel()
 						return
 					}
-					heard[way] = interview(t, ctx, l, questions)
+					heard[way] = interview(t, ctx, l, name, questions)
 					require.NoError(t, l.Close())
 					cancel()
 					synctest.Wait()
@@ -70,13 +71,13 @@ func TestVehicles(t *testing.T) {
 	}
 }
 
-func interview(t *testing.T, ctx context.Context, l link.Link, questions []string) map[string][]string {
+func interview(t *testing.T, ctx context.Context, l link.Link, name string, questions []string) map[string][]string {
 	out := map[string][]string{}
 	c := diag.New(l, diag.Options{})
 	begin := time.Now()
 	bus, err := c.Find(ctx)
 	if err != nil {
-		out["find"] = []string{err.Error()}
+		require.ErrorIs(t, err, link.ErrNoVehicle)
 		return out
 	}
 	out["find"] = []string{bus.Protocol, string(bus.Kind)}
@@ -86,25 +87,53 @@ func interview(t *testing.T, ctx context.Context, l link.Link, questions []strin
 			out[q] = []string{err.Error()}
 			continue
 		}
-		out[q] = show(answers)
+		for _, a := range show(answers) {
+			if name != "broken-garbage" || strings.HasPrefix(a, "7E8 ") { // the other ECU's noise depends on the moment
+				out[q] = append(out[q], a)
+			}
+		}
 	}
 	t.Logf("%s: %v", l.Caps().Adapter, time.Since(begin))
 	return out
 }
 
-func TestGolf(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l, err := sim.Open(t.Context(), "sim:golf8?clock=real")
-		require.NoError(t, err)
-		c := diag.New(l, diag.Options{})
-		bus, err := c.Find(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, "ISO 15765-4 CAN 11/500", bus.Protocol)
-		answers, err := c.Request(t.Context(), diag.Request{To: bus.Functional, Payload: payload("0902"), Expect: len(bus.ECUs)})
-		require.NoError(t, err)
-		require.Contains(t, show(answers), "7E8 4902015756575A5A5A4344304E57303030303031")
-		require.NoError(t, l.Close())
-		_, err = c.Request(t.Context(), diag.Request{To: bus.Functional, Payload: payload("0902")})
-		require.ErrorIs(t, err, link.ErrClosed)
-	})
+// What a technician would notice first: the right car, its own number, the right ECU.
+func TestVehiclesAnswerRight(t *testing.T) {
+	cluster := diag.Physical(ecuBMW)
+	for _, tc := range []struct {
+		car, protocol string
+		to            *diag.Target // nil = as found
+		ask, want     string
+	}{
+		{"golf8", "ISO 15765-4 CAN 11/500", nil, "0902", "7E8 4902015756575A5A5A4344304E57303030303031"},
+		{"tahoe", "ISO 15765-4 CAN 29/500", nil, "0902", "18DAF110 49020131474E534B424B44304E52303030303035"},
+		{"mini", "ISO 15765-4 CAN 11/500", &cluster, "22D10D", "660 62D10D0000FAD20000FAD2"},
+		{"legacy", "ISO 14230-4 KWP FAST", nil, "0902", "10 4902010000005741555A5A5A3850303541303030303036"},
+		{"broken-interleave", "ISO 15765-4 CAN 11/500", nil, "0902", "7EB 4902015756575A5A5A41555A4D57303030303133"},
+		{"broken-sequence", "ISO 15765-4 CAN 11/500", nil, "0902", "7E8 4902015756575A5A5A41555A4D57303030303135"},
+		{"broken-duplicate", "ISO 15765-4 CAN 11/500", nil, "0902", "7E8 4902015756575A5A5A41555A4D57303030303134"},
+		{"broken-half", "ISO 15765-4 CAN 11/500", nil, "0904", "7E8 !answer not finished: isotp: no consecutive frame in time"},
+		{"broken-busy", "ISO 15765-4 CAN 11/500", nil, "0902", "7E9 !service 09 refused: busy, repeat request (NRC 0x21)"},
+		{"broken-busy", "ISO 15765-4 CAN 11/500", nil, "0902", "7E8 4902015756575A5A5A41555A4D57303030303137"},
+	} {
+		t.Run(tc.car+" "+tc.ask, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, err := sim.Open(t.Context(), "sim:"+tc.car+"?clock=real")
+				require.NoError(t, err)
+				c := diag.New(l, diag.Options{})
+				bus, err := c.Find(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, tc.protocol, bus.Protocol)
+				if tc.to == nil {
+					tc.to = &bus.Functional
+				}
+				answers, err := c.Request(t.Context(), diag.Request{To: *tc.to, Payload: payload(tc.ask), Expect: len(bus.ECUs)})
+				require.NoError(t, err)
+				require.Contains(t, show(answers), tc.want)
+				require.NoError(t, l.Close())
+				_, err = c.Request(t.Context(), diag.Request{To: bus.Functional, Payload: payload("0902")})
+				require.ErrorIs(t, err, link.ErrClosed)
+			})
+		})
+	}
 }
