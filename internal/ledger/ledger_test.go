@@ -326,19 +326,29 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkVerify reads a log of 100,000 entries; ns/entry is the figure to watch.
+// BenchmarkVerify reads a log of 100,000 entries of 5,000 visits, most of which are long erased; ns/entry is the figure to
+// watch.
 func BenchmarkVerify(b *testing.B) {
-	const n = 100_000
-	l := newLog(b, "va")
+	n, visits, alive := 100_000, 5000, 500
+	if testing.Short() {
+		n, visits, alive = 5000, 250, 25
+	}
+	l := newLog(b)
+	for i := range visits {
+		l.keys.add(fmt.Sprint("v", i))
+	}
 	if err := l.tx(b, func(tx *sql.Tx) error {
-		for range n {
-			if _, err := l.AppendTx(b.Context(), tx, ledger.Event{Kind: ledger.Accessed, Visit: "va", At: at, Facts: ledger.Facts{Reason: "report-shown"}}); err != nil {
+		for i := range n {
+			if _, err := l.AppendTx(b.Context(), tx, ledger.Event{Kind: ledger.Accessed, Visit: fmt.Sprint("v", i%visits), At: at, Facts: ledger.Facts{Reason: "report-shown"}}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}); err != nil {
 		b.Fatal(err)
+	}
+	for i := alive; i < visits; i++ {
+		delete(l.keys, fmt.Sprint("v", i))
 	}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -347,7 +357,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.Fatal(err, r.Problems)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/entry")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/entry")
 }
 
 func BenchmarkStanding(b *testing.B) {

@@ -93,13 +93,14 @@ func checkFile(home string) error {
 	return nil
 }
 
-// writeFile replaces path by data in one step: 0600, on the disk before it returns.
+// writeFile replaces path by data in one step: 0600, on the disk before it returns. One writer at a time: what an interrupted
+// one left behind is overwritten by the next.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return Explain(err)
 	}
-	defer os.Remove(f.Name())
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
@@ -108,10 +109,10 @@ func writeFile(path string, data []byte) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = os.Rename(next, path)
 	}
 	if err != nil {
-		return Explain(err)
+		return Explain(errors.Join(err, os.Remove(next)))
 	}
 	if d, err := os.Open(filepath.Dir(path)); err == nil {
 		_ = d.Sync() // not possible on every system; the rename itself has happened

@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"obdgate/internal/ledger"
 )
@@ -58,13 +59,17 @@ const (
 	useRecord = "record" // answers, receipts, what waits to be sent; lives as long as the visit
 )
 
-func wrapAAD(visit, use string, epoch int) string {
-	return fmt.Sprintf("obdgate/key/%s/%s/%d", visit, use, epoch)
+func wrapAAD(visit, use string, slot uint32) string {
+	return fmt.Sprintf("obdgate/key/%s/%s/%d", visit, use, slot)
 }
 
-// newKey makes a data key of a visit and stores it wrapped, in place of an older one of the same use.
-func (s *Store) newKey(ctx context.Context, tx ledger.DBTX, visit, use string) ([]byte, error) {
-	epoch, wrap, err := s.wrapKey(ctx, tx)
+// newKey makes a data key of a visit and stores it wrapped. An older key of the same use is given up: its slot is noted and
+// forgotten once the transaction is committed (see destroyed).
+func (s *Store) newKey(ctx context.Context, tx ledger.DBTX, visit, use string, in int) ([]byte, error) {
+	if err := s.giveUp(ctx, tx, visit, use); err != nil {
+		return nil, err
+	}
+	slot, wrap, err := s.newSlot(ctx, tx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -72,63 +77,71 @@ func (s *Store) newKey(ctx context.Context, tx ledger.DBTX, visit, use string) (
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	wrapped, err := seal(wrap, key, wrapAAD(visit, use, epoch))
+	wrapped, err := seal(wrap, key, wrapAAD(visit, use, slot))
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO store_keys (visit, use, epoch, wrapped) VALUES (?, ?, ?, ?)
-		ON CONFLICT (visit, use) DO UPDATE SET epoch = excluded.epoch, wrapped = excluded.wrapped`, visit, use, epoch, wrapped)
+	_, err = tx.ExecContext(ctx, `INSERT INTO store_keys (visit, use, slot, wrapped) VALUES (?, ?, ?, ?)`, visit, use, slot, wrapped)
 	return key, Explain(err)
+}
+
+// giveUp removes a visit's keys, of one use or of all ("").
+func (s *Store) giveUp(ctx context.Context, tx ledger.DBTX, visit, use string) error {
+	const which = ` FROM store_keys WHERE visit = ? AND (use = ? OR ? = '')`
+	if _, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO store_forget (slot) SELECT slot`+which, visit, use, use); err != nil {
+		return Explain(err)
+	}
+	_, err := tx.ExecContext(ctx, `DELETE`+which, visit, use, use)
+	return Explain(err)
+}
+
+// newSlot takes the next slot of a range.
+func (s *Store) newSlot(ctx context.Context, tx ledger.DBTX, in int) (uint32, []byte, error) {
+	name := metaNext + strconv.Itoa(in)
+	n, err := metaInt(ctx, tx, name)
+	if err != nil {
+		return 0, nil, err
+	}
+	for ; n < 1<<30; n++ {
+		slot := uint32(in)<<30 | uint32(n)
+		if key, ok := s.slotKey(slot); ok {
+			_, err := tx.ExecContext(ctx, `UPDATE store_meta SET value = ? WHERE name = ?`, strconv.Itoa(n+1), name)
+			return slot, key, Explain(err)
+		}
+	}
+	return 0, nil, fmt.Errorf("%w: it has no keys left", ErrKey)
+}
+
+func (s *Store) slotKey(slot uint32) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tree.key(slot)
 }
 
 // visitKey unwraps a data key. It is never kept in memory: a key that was destroyed by another process is gone here too.
 func (s *Store) visitKey(ctx context.Context, tx ledger.DBTX, visit, use string) ([]byte, error) {
-	var epoch int
+	var slot uint32
 	var wrapped []byte
-	err := tx.QueryRowContext(ctx, `SELECT epoch, wrapped FROM store_keys WHERE visit = ? AND use = ?`, visit, use).Scan(&epoch, &wrapped)
+	err := tx.QueryRowContext(ctx, `SELECT slot, wrapped FROM store_keys WHERE visit = ? AND use = ?`, visit, use).Scan(&slot, &wrapped)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("visit %s: %w (%w)", visit, ErrNotFound, ledger.ErrForgotten)
 	}
 	if err != nil {
 		return nil, Explain(err)
 	}
-	wrap, err := s.epochKey(epoch)
-	if err != nil {
-		return nil, err
+	return s.unwrap(visit, use, slot, wrapped)
+}
+
+func (s *Store) unwrap(visit, use string, slot uint32, wrapped []byte) ([]byte, error) {
+	wrap, ok := s.slotKey(slot)
+	if !ok { // the row comes from a copy of the state that is older than the erasure
+		return nil, fmt.Errorf("visit %s: it was erased: %w (%w)", visit, ErrNotFound, ledger.ErrForgotten)
 	}
-	key, err := unseal(wrap, wrapped, wrapAAD(visit, use, epoch))
+	key, err := unseal(wrap, wrapped, wrapAAD(visit, use, slot))
 	if err != nil {
 		return nil, fmt.Errorf("%w: the key of visit %s", ErrCorrupt, visit)
 	}
 	return key, nil
-}
-
-// wrapKey returns the epoch in force within tx and its key. Reading the epoch inside the transaction keeps a process that
-// slept through a rotation from wrapping under a key that no longer exists.
-func (s *Store) wrapKey(ctx context.Context, tx ledger.DBTX) (int, []byte, error) {
-	epoch, err := metaInt(ctx, tx, metaEpoch)
-	if err != nil {
-		return 0, nil, err
-	}
-	key, err := s.epochKey(epoch)
-	return epoch, key, err
-}
-
-func (s *Store) epochKey(epoch int) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if k, ok := s.wrap[epoch]; ok {
-		return k, nil
-	}
-	k, err := s.loadKey() // another process has rotated
-	if err != nil {
-		return nil, err
-	}
-	s.wrap = k.Wrap
-	if w, ok := s.wrap[epoch]; ok {
-		return w, nil
-	}
-	return nil, fmt.Errorf("%w: the key of epoch %d was destroyed: this copy of the state is older than an erasure", ErrKey, epoch)
 }
 
 // Keys encrypts small bodies under a visit's record key, for rooms that keep something of a visit. Once the visit is erased
@@ -196,18 +209,29 @@ func (v vault) Derive(ctx context.Context, tx ledger.DBTX, visit, use string) ([
 }
 
 func (v vault) Visits(ctx context.Context, tx ledger.DBTX) ([]string, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT visit FROM store_keys WHERE use = ? ORDER BY visit`, useRecord)
+	alive, _, err := v.s.keyed(ctx, tx)
+	return alive, err
+}
+
+// keyed lists the visits whose record key can be made, and those whose key was forgotten: rows that an older copy of the
+// state brought back.
+func (s *Store) keyed(ctx context.Context, tx ledger.DBTX) (alive, forgotten []string, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT visit, slot FROM store_keys WHERE use = ? ORDER BY visit`, useRecord)
 	if err != nil {
-		return nil, err
+		return nil, nil, Explain(err)
 	}
 	defer rows.Close()
-	var out []string
 	for rows.Next() {
 		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
+		var slot uint32
+		if err := rows.Scan(&id, &slot); err != nil {
+			return nil, nil, Explain(err)
 		}
-		out = append(out, id)
+		if _, ok := s.slotKey(slot); ok {
+			alive = append(alive, id)
+		} else {
+			forgotten = append(forgotten, id)
+		}
 	}
-	return out, rows.Err()
+	return alive, forgotten, Explain(rows.Err())
 }

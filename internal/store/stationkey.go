@@ -8,81 +8,95 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"time"
-
-	"github.com/zalando/go-keyring"
 )
 
-// stationKey is the station's secret: the master, from which everything that lasts is derived, and the wrapping keys of
-// visit keys by epoch. The wrapping key is replaced when a visit is erased, so that an older copy of the database cannot be
-// opened with the key that is left.
+// stationKey is the station's secret: the master, from which everything that lasts is derived, and the tree of the keys
+// that wrap the visits' data keys.
 type stationKey struct {
+	master []byte
+	tree   keyTree
+	next   [ranges]uint32 // per range: above every slot that was forgotten
+}
+
+// keyJSON is the form in which it is kept.
+type keyJSON struct {
 	Format     string         `json:"format"`
 	Protection string         `json:"protection"` // "none"; room for a passphrase (argon2id) with its parameters beside it
 	Master     []byte         `json:"master"`
-	Wrap       map[int][]byte `json:"wrap"` // epoch → 32 bytes
+	Tree       []byte         `json:"tree"`
+	Next       [ranges]uint32 `json:"next"`
 }
 
 const (
-	keyFormat    = "obdgate/station-key/v1"
-	keyBytes     = 32
-	keyringName  = "obdgate"
-	keyringWait  = 5 * time.Second
-	sourceFile   = "file"
-	sourceRing   = "keyring"
-	masterEpochs = 1 // the first epoch
+	keyFormat  = "obdgate/station-key/v1"
+	keyBytes   = 32
+	sourceFile = "file"
+	sourceRing = "keyring"
+)
+
+// Slots are handed out in ranges of a like lifetime; the top two bits say which.
+const (
+	rangeOpen   = iota // bodies of open visits: until the visit is closed
+	rangeClosed        // bodies of closed visits: until retention or erasure
+	rangeRecord        // answers and receipts: until erasure
+	ranges
 )
 
 func (stationKey) String() string   { return "[station key]" }
 func (stationKey) GoString() string { return "[station key]" }
 
 func newStationKey() (stationKey, error) {
-	k := stationKey{Format: keyFormat, Protection: "none", Master: make([]byte, keyBytes), Wrap: map[int][]byte{}}
-	if _, err := rand.Read(k.Master); err != nil {
+	k := stationKey{master: make([]byte, keyBytes)}
+	var root [keyBytes]byte
+	if _, err := rand.Read(k.master); err != nil {
 		return k, err
 	}
-	return k, k.addEpoch(masterEpochs)
+	if _, err := rand.Read(root[:]); err != nil {
+		return k, err
+	}
+	k.tree = keyTree{treeNode{}: root}
+	return k, nil
 }
 
-func (k *stationKey) addEpoch(epoch int) error {
-	w := make([]byte, keyBytes)
-	_, err := rand.Read(w)
-	k.Wrap[epoch] = w
-	return err
+// forget makes the key of a slot impossible to make again.
+func (k *stationKey) forget(slot uint32) {
+	k.tree.forget(slot)
+	r := slot >> 30
+	if r < ranges {
+		k.next[r] = max(k.next[r], slot&^(3<<30)+1)
+	}
 }
 
 func (k stationKey) encode() ([]byte, error) {
-	b, err := json.MarshalIndent(k, "", "  ")
+	tree, err := k.tree.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(keyJSON{keyFormat, "none", k.master, tree, k.next})
 	return append(b, '\n'), err
 }
 
 func parseStationKey(b []byte) (stationKey, error) {
-	var k stationKey
-	if err := json.Unmarshal(b, &k); err != nil || k.Format != keyFormat {
-		return k, fmt.Errorf("%w: it has not the form %s", ErrKey, keyFormat)
+	var j keyJSON
+	if err := json.Unmarshal(b, &j); err != nil || j.Format != keyFormat {
+		return stationKey{}, fmt.Errorf("%w: it has not the form %s", ErrKey, keyFormat)
 	}
-	if k.Protection != "none" {
-		return k, fmt.Errorf("%w: it is protected by %q, which this program does not know", ErrNewer, k.Protection)
+	if j.Protection != "none" {
+		return stationKey{}, fmt.Errorf("%w: it is protected by %q, which this program does not know", ErrNewer, j.Protection)
 	}
-	ok := len(k.Master) == keyBytes && len(k.Wrap) > 0
-	for _, w := range k.Wrap {
-		ok = ok && len(w) == keyBytes
+	tree, err := parseTree(j.Tree)
+	if err != nil || len(j.Master) != keyBytes {
+		return stationKey{}, fmt.Errorf("%w: it is incomplete", ErrKey)
 	}
-	if !ok {
-		return k, fmt.Errorf("%w: it is incomplete", ErrKey)
-	}
-	return k, nil
+	return stationKey{j.Master, tree, j.Next}, nil
 }
 
 // derive makes the 32-byte key for one use from the master.
 func (k stationKey) derive(use string) []byte {
-	b, err := hkdf.Key(sha256.New, k.Master, nil, "obdgate/v1/"+use, keyBytes)
+	b, err := hkdf.Key(sha256.New, k.master, nil, "obdgate/v1/"+use, keyBytes)
 	if err != nil {
 		panic(err) // only for lengths HKDF cannot give
 	}
@@ -111,50 +125,6 @@ func (f keyFile) load() ([]byte, error) {
 }
 
 func (f keyFile) save(b []byte) error { return writeFile(string(f), b) }
-
-// keyRing is an entry of the operating system's keyring, named by the state directory.
-type keyRing string
-
-func (r keyRing) load() ([]byte, error) {
-	s, err := within(func() (string, error) { return keyring.Get(keyringName, string(r)) })
-	if errors.Is(err, keyring.ErrNotFound) {
-		return nil, fs.ErrNotExist
-	}
-	return []byte(s), err
-}
-
-func (r keyRing) save(b []byte) error {
-	_, err := within(func() (string, error) { return "", keyring.Set(keyringName, string(r), string(b)) })
-	return err
-}
-
-// within gives up on a keyring that waits for somebody to unlock it.
-func within(f func() (string, error)) (string, error) {
-	type result struct {
-		s   string
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		s, err := f()
-		done <- result{s, err}
-	}()
-	select {
-	case r := <-done:
-		return r.s, r.err
-	case <-time.After(keyringWait):
-		return "", errors.New("the keyring does not answer")
-	}
-}
-
-// keyringUsable reports whether the system has a keyring worth asking: on Linux and the BSDs a session bus is needed.
-func keyringUsable() bool {
-	switch runtime.GOOS {
-	case "windows", "darwin":
-		return true
-	}
-	return os.Getenv("DBUS_SESSION_BUS_ADDRESS") != ""
-}
 
 func place(source, home string) (keyPlace, error) {
 	switch source {

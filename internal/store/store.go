@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,7 +37,7 @@ type Store struct {
 	now     func() time.Time
 
 	mu   sync.Mutex
-	wrap map[int][]byte // wrapping keys by epoch, as last loaded
+	tree keyTree // as last loaded; another process can only have forgotten more
 }
 
 // Names in store_meta.
@@ -46,7 +45,7 @@ const (
 	metaStation = "station"
 	metaSource  = "key-source"
 	metaCheck   = "key-check"
-	metaEpoch   = "key-epoch"
+	metaNext    = "key-next-" // and the range: the next free slot
 )
 
 // Open opens the state in home, or in DefaultHome when home is empty, and makes it when there is none. The station key is
@@ -112,14 +111,35 @@ func (s *Store) open(ctx context.Context, ring bool) error {
 	if k.check() != meta[metaCheck] {
 		return fmt.Errorf("%w: it is the key of another station", ErrKey)
 	}
-	s.wrap = k.Wrap
+	s.tree = k.tree
 	s.station = newStation(meta[metaStation], k)
 	if s.log, err = ledger.New(s.db, s.station.id, s.station, vault{s}); err != nil {
 		return err
 	}
 	s.log.Explain = Explain
-	if len(k.Wrap) > 1 { // a rotation was interrupted
-		return withLock(ctx, s.db, func() error { return s.pruneEpochs(ctx) })
+	if err := s.skipForgotten(ctx, meta, k); err != nil {
+		return err
+	}
+	slots, err := s.givenUp(ctx)
+	if err != nil || len(slots) == 0 {
+		return err
+	}
+	return s.destroyed(ctx) // an erasure was interrupted
+}
+
+// skipForgotten moves the next free slots above all that were ever forgotten: an older copy of the database may count lower.
+func (s *Store) skipForgotten(ctx context.Context, meta map[string]string, k stationKey) error {
+	for r, next := range k.next {
+		name := metaNext + strconv.Itoa(r)
+		if n, err := strconv.Atoi(meta[name]); err != nil {
+			return fmt.Errorf("%w: %s is no number", ErrCorrupt, name)
+		} else if n >= int(next) {
+			continue
+		}
+		if _, err := s.db.ExecContext(ctx, `UPDATE store_meta SET value = ? WHERE name = ? AND CAST(value AS INTEGER) < ?`,
+			strconv.Itoa(int(next)), name, int(next)); err != nil {
+			return Explain(err)
+		}
 	}
 	return nil
 }
@@ -142,21 +162,18 @@ func (s *Store) found(ctx context.Context, ring bool) error {
 	if err != nil {
 		return err
 	}
-	epoch := masterEpochs
-	for e := range k.Wrap {
-		epoch = max(epoch, e)
-	}
-	s.wrap = k.Wrap
 	id := "st-" + randomID(10)
 	station := newStation(id, k)
 	log, err := ledger.New(s.db, id, station, vault{s})
 	if err != nil {
 		return err
 	}
+	meta := map[string]string{metaStation: id, metaSource: source, metaCheck: k.check()}
+	for r, next := range k.next {
+		meta[metaNext+strconv.Itoa(r)] = strconv.Itoa(int(next))
+	}
 	return s.Tx(ctx, func(tx *sql.Tx) error {
-		for name, value := range map[string]string{
-			metaStation: id, metaSource: source, metaCheck: k.check(), metaEpoch: strconv.Itoa(epoch),
-		} {
+		for name, value := range meta {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO store_meta (name, value) VALUES (?, ?)`, name, value); err != nil {
 				return err
 			}
@@ -198,103 +215,62 @@ func (s *Store) loadKey() (stationKey, error) {
 	return parseStationKey(b)
 }
 
-// rotate replaces the wrapping key: every visit's keys are wrapped anew and the old key is destroyed, so that no older copy
-// of the database opens with what is left. Interrupted at any point it leaves the state readable; the next Open finishes.
-func (s *Store) rotate(ctx context.Context) error {
+// forgetGivenUp forgets the keys of the slots that were given up. Interrupted at any point it is finished by the next Open.
+func (s *Store) forgetGivenUp(ctx context.Context) error {
 	return withLock(ctx, s.db, func() error {
+		slots, err := s.givenUp(ctx)
+		if err != nil || len(slots) == 0 {
+			return err
+		}
 		k, err := s.loadKey()
 		if err != nil {
 			return err
 		}
-		old, err := metaInt(ctx, s.db, metaEpoch)
+		for _, slot := range slots {
+			k.forget(slot)
+		}
+		b, err := k.encode()
 		if err != nil {
 			return err
 		}
-		next := old + 1
-		for e := range k.Wrap {
-			next = max(next, e+1)
+		if err := s.place.save(b); err != nil {
+			return Explain(err)
 		}
-		if err := k.addEpoch(next); err != nil {
-			return err
-		}
-		if err := s.saveKey(k); err != nil {
-			return err
-		}
-		if err := s.Tx(ctx, func(tx *sql.Tx) error { return s.rewrap(ctx, tx, k, next) }); err != nil {
-			return err
-		}
-		return s.pruneEpochs(ctx)
+		s.mu.Lock()
+		s.tree = k.tree
+		s.mu.Unlock()
+		return s.Tx(ctx, func(tx *sql.Tx) error {
+			for _, slot := range slots {
+				if _, err := tx.ExecContext(ctx, `DELETE FROM store_forget WHERE slot = ?`, slot); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	})
 }
 
-func (s *Store) rewrap(ctx context.Context, tx *sql.Tx, k stationKey, next int) error {
-	type row struct {
-		visit, use string
-		epoch      int
-		wrapped    []byte
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT visit, use, epoch, wrapped FROM store_keys`)
+func (s *Store) givenUp(ctx context.Context) ([]uint32, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT slot FROM store_forget`)
 	if err != nil {
-		return err
+		return nil, Explain(err)
 	}
 	defer rows.Close()
-	var all []row
+	var slots []uint32
 	for rows.Next() {
-		var r row
-		if err := rows.Scan(&r.visit, &r.use, &r.epoch, &r.wrapped); err != nil {
-			return err
+		var slot uint32
+		if err := rows.Scan(&slot); err != nil {
+			return nil, Explain(err)
 		}
-		all = append(all, r)
+		slots = append(slots, slot)
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, r := range all {
-		key, err := unseal(k.Wrap[r.epoch], r.wrapped, wrapAAD(r.visit, r.use, r.epoch))
-		if err != nil {
-			return fmt.Errorf("%w: the key of visit %s", ErrCorrupt, r.visit)
-		}
-		wrapped, err := seal(k.Wrap[next], key, wrapAAD(r.visit, r.use, next))
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `UPDATE store_keys SET epoch = ?, wrapped = ? WHERE visit = ? AND use = ?`, next, wrapped, r.visit, r.use); err != nil {
-			return err
-		}
-	}
-	_, err = tx.ExecContext(ctx, `UPDATE store_meta SET value = ? WHERE name = ?`, strconv.Itoa(next), metaEpoch)
-	return err
+	return slots, Explain(rows.Err())
 }
 
-// pruneEpochs destroys every wrapping key but the one in force. The caller holds the lock.
-func (s *Store) pruneEpochs(ctx context.Context) error {
-	k, err := s.loadKey()
-	if err != nil {
-		return err
-	}
-	epoch, err := metaInt(ctx, s.db, metaEpoch)
-	if err != nil {
-		return err
-	}
-	if k.Wrap[epoch] == nil {
-		return fmt.Errorf("%w: the key of epoch %d is not in it", ErrKey, epoch)
-	}
-	maps.DeleteFunc(k.Wrap, func(e int, _ []byte) bool { return e != epoch })
-	return s.saveKey(k)
-}
-
-func (s *Store) saveKey(k stationKey) error {
-	b, err := k.encode()
-	if err != nil {
-		return err
-	}
-	if err := s.place.save(b); err != nil {
-		return Explain(err)
-	}
-	s.mu.Lock()
-	s.wrap = maps.Clone(k.Wrap)
-	s.mu.Unlock()
-	return nil
+// destroyed makes a committed destruction final: the keys cannot be made any more, from no copy of the database, and
+// nothing of them lies in the write-ahead log.
+func (s *Store) destroyed(ctx context.Context) error {
+	return errors.Join(s.forgetGivenUp(ctx), s.scrub(ctx))
 }
 
 // Close closes the database. What was committed is on the disk already.

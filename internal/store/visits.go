@@ -44,10 +44,11 @@ func (s *Store) OpenVisit(ctx context.Context, v visit.Visit) (visit.Visit, erro
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
 			return fmt.Errorf("visit %s %w", v.ID, errors.Join(ErrExists, err))
 		}
-		for _, use := range []string{useRecord, useBody} {
-			if _, err := s.newKey(ctx, tx, v.ID, use); err != nil {
-				return err
-			}
+		if _, err := s.newKey(ctx, tx, v.ID, useRecord, rangeRecord); err != nil {
+			return err
+		}
+		if _, err := s.newKey(ctx, tx, v.ID, useBody, rangeOpen); err != nil {
+			return err
 		}
 		if err := s.writeVisit(ctx, tx, &v); err != nil {
 			return err
@@ -73,22 +74,18 @@ func (s *Store) readVisit(ctx context.Context, tx ledger.DBTX, id string) (visit
 	// Body and key in one statement: between two, another process could replace both.
 	var body, wrapped []byte
 	var rev int64
-	var epoch int
-	err := tx.QueryRowContext(ctx, `SELECT v.body, v.rev, k.epoch, k.wrapped FROM store_visits v
-		JOIN store_keys k ON k.visit = v.id AND k.use = ? WHERE v.id = ?`, useBody, id).Scan(&body, &rev, &epoch, &wrapped)
+	var slot uint32
+	err := tx.QueryRowContext(ctx, `SELECT v.body, v.rev, k.slot, k.wrapped FROM store_visits v
+		JOIN store_keys k ON k.visit = v.id AND k.use = ? WHERE v.id = ?`, useBody, id).Scan(&body, &rev, &slot, &wrapped)
 	if errors.Is(err, sql.ErrNoRows) {
 		return visit.Visit{}, fmt.Errorf("visit %s: %w", id, ErrNotFound)
 	}
 	if err != nil {
 		return visit.Visit{}, err
 	}
-	wrap, err := s.epochKey(epoch)
+	key, err := s.unwrap(id, useBody, slot, wrapped)
 	if err != nil {
 		return visit.Visit{}, err
-	}
-	key, err := unseal(wrap, wrapped, wrapAAD(id, useBody, epoch))
-	if err != nil {
-		return visit.Visit{}, fmt.Errorf("%w: the key of visit %s", ErrCorrupt, id)
 	}
 	plain, err := unseal(key, body, bodyAAD(id))
 	if err != nil {
@@ -238,7 +235,7 @@ func (s *Store) CloseVisit(ctx context.Context, id string, at time.Time, drop fu
 		}
 		out.Closed = at.UTC().Truncate(time.Millisecond)
 		n := dropReadings(&out, drop)
-		if _, err := s.newKey(ctx, tx, id, useBody); err != nil {
+		if _, err := s.newKey(ctx, tx, id, useBody, rangeClosed); err != nil {
 			return err
 		}
 		if err := s.writeVisit(ctx, tx, &out); err != nil {
@@ -259,7 +256,7 @@ func (s *Store) CloseVisit(ctx context.Context, id string, at time.Time, drop fu
 	if done {
 		return out, nil
 	}
-	return out, s.scrub(ctx)
+	return out, s.destroyed(ctx)
 }
 
 // Shred removes the readings drop names from a visit, with what was concluded from them: the body is written anew under a
@@ -275,7 +272,7 @@ func (s *Store) Shred(ctx context.Context, id, reason string, drop func(reading.
 		if n = dropReadings(&v, drop); n == 0 {
 			return nil
 		}
-		if _, err := s.newKey(ctx, tx, id, useBody); err != nil {
+		if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {
 			return err
 		}
 		if err := s.writeVisit(ctx, tx, &v); err != nil {
@@ -288,6 +285,13 @@ func (s *Store) Shred(ctx context.Context, id, reason string, drop func(reading.
 		return 0, err
 	}
 	return n, s.destroyed(ctx)
+}
+
+func bodyRange(v visit.Visit) int {
+	if v.Closed.IsZero() {
+		return rangeOpen
+	}
+	return rangeClosed
 }
 
 // dropReadings removes readings and what was concluded from them, and counts the values removed.
@@ -361,7 +365,7 @@ func (s *Store) EraseVisit(ctx context.Context, id, reason string) error {
 		if _, err := s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Erased, Visit: id, At: s.now(), Facts: ledger.Facts{Reason: reason}}); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM store_keys WHERE visit = ?`, id); err != nil {
+		if err := s.giveUp(ctx, tx, id, ""); err != nil {
 			return err
 		}
 		if err := s.log.ForgetTx(ctx, tx, id); err != nil {
@@ -376,7 +380,28 @@ func (s *Store) EraseVisit(ctx context.Context, id, reason string) error {
 	return s.destroyed(ctx)
 }
 
-// destroyed makes a committed destruction final: no older copy of the file opens any more, and nothing lies in the log.
-func (s *Store) destroyed(ctx context.Context) error {
-	return errors.Join(s.rotate(ctx), s.scrub(ctx))
+// PurgeForgotten removes what an older copy of the state brought back of visits that were erased since; nothing of it can
+// be read. It returns how many visits that were.
+func (s *Store) PurgeForgotten(ctx context.Context) (int, error) {
+	n := 0
+	err := s.Tx(ctx, func(tx *sql.Tx) error {
+		_, gone, err := s.keyed(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, id := range gone {
+			if err := s.log.ForgetTx(ctx, tx, id); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `DELETE FROM store_visits WHERE id = ?`, id); err != nil {
+				return err
+			}
+		}
+		n = len(gone)
+		return nil
+	})
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	return n, s.scrub(ctx)
 }

@@ -1,5 +1,5 @@
 -- +goose Up
--- What the station is: id, where its key lies, a check value of the key, the epoch of the wrapping key in force.
+-- What the station is: id, where its key lies, a check value of the key, the next free slot of each range.
 CREATE TABLE store_meta (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -17,15 +17,20 @@ CREATE TABLE store_visits (
 CREATE INDEX store_visits_vin ON store_visits (vin) WHERE vin IS NOT NULL;
 CREATE INDEX store_visits_closed ON store_visits (closed) WHERE closed IS NOT NULL;
 
--- Two data keys a visit, wrapped by the station's key of an epoch: body for what was read, record for answers, receipts
--- and what waits to be sent. Destroying a row here is what erasing means.
+-- Two data keys a visit, each wrapped by a key of the station that belongs to this slot alone: body for what was read,
+-- record for answers, receipts and what waits to be sent. Erasing is forgetting the slot's key.
 CREATE TABLE store_keys (
     visit   TEXT NOT NULL REFERENCES store_visits (id) ON DELETE CASCADE,
     use     TEXT NOT NULL,
-    epoch   INTEGER NOT NULL,
+    slot    INTEGER NOT NULL UNIQUE,
     wrapped BLOB NOT NULL,
     PRIMARY KEY (visit, use)
 ) STRICT, WITHOUT ROWID;
+
+-- Slots whose rows are gone and whose keys are still to be forgotten, should the program end in between.
+CREATE TABLE store_forget (
+    slot INTEGER PRIMARY KEY
+) STRICT;
 
 CREATE TABLE store_receipts (
     id    TEXT PRIMARY KEY,
@@ -44,6 +49,7 @@ CREATE TABLE store_recipients (
 -- +goose Down
 DROP TABLE store_recipients;
 DROP TABLE store_receipts;
+DROP TABLE store_forget;
 DROP TABLE store_keys;
 DROP TABLE store_visits;
 DROP TABLE store_meta;
