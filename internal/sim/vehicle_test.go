@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ type tester struct {
 type spoken struct {
 	want int
 	data []byte
+	last byte // control byte of the last consecutive frame
 }
 
 // ask sends request (hex) to "7DF" or "6F1/60"; answers come as "7E8:4100BE..." in order of completion.
@@ -83,15 +85,19 @@ func (ts *tester) ask(t *testing.T, to, request string) []string {
 			require.LessOrEqual(t, int(d[0]), len(d)-1)
 			out = append(out, name+":"+strings.ToUpper(hex.EncodeToString(d[1:1+d[0]])))
 		case 1:
-			long[name] = &spoken{int(d[0]&15)<<8 | int(d[1]), append([]byte(nil), d[2:]...)}
+			long[name] = &spoken{want: int(d[0]&15)<<8 | int(d[1]), data: append([]byte(nil), d[2:]...)}
 			fc := ts.flow
 			if fc == nil {
 				fc = []byte{0x30, 0, 0}
 			}
-			ts.v.Handle(pack(flowID(f.ID, id), ext, fc...), ts.now+time.Millisecond)
+			ts.v.Handle(pack(flowID(f.ID, id), fmt.Sprintf("%02X", byte(f.ID)), fc...), ts.now+time.Millisecond) // 6F1/12 answers on 612
 		case 2:
 			s := long[name]
-			require.NotNil(t, s, "consecutive frame without a first one")
+			if s == nil || s.last == d[0] {
+				require.Equal(t, "broken-duplicate", ts.v.Name(), "consecutive frame out of place")
+				continue
+			}
+			s.last = d[0]
 			s.data = append(s.data, d[1:]...)
 			if len(s.data) >= s.want {
 				out = append(out, name+":"+strings.ToUpper(hex.EncodeToString(s.data[:s.want])))
