@@ -34,16 +34,26 @@ var unnamed = Text{
 }
 
 // Explain says why a subject is technical or personal. It understands a reading key (obd.01.0D), a PID with its service
-// (010D, "01 0D"; a bare PID means service 01), a data identifier (F190, 22F190). Anything else is ErrNotUnderstood.
+// (010D, "01 0D"; a bare PID means service 01), a data identifier (F190, 22F190), a frame (7E8#03410D32), an identifier
+// (0x3E9, 7E8, 18DAF110), a broadcast message or signal by name (BRAKE_WEAR, BRAKE_WEAR.BrakeFault). Four digits that are
+// both a PID and a DID mean the PID. Anything else is ErrNotUnderstood.
 func (p *Policy) Explain(what string) (Explanation, error) {
-	k, ok := subjectKey(what)
-	if !ok {
-		return Explanation{}, fmt.Errorf("%w: %q", ErrNotUnderstood, what)
+	what = strings.TrimSpace(what)
+	if k, ok := subjectKey(what); ok {
+		return p.explainKey(k), nil
 	}
-	return p.explainKey(k), nil
+	if x, ok := p.explainOther(what); ok {
+		return x, nil
+	}
+	return Explanation{}, fmt.Errorf("%w: %q", ErrNotUnderstood, what)
 }
 
 func (p *Policy) explainKey(k reading.Key) Explanation {
+	if name, ok := strings.CutPrefix(string(k), "dbc."); ok {
+		if x, ok := p.explainOther(name); ok {
+			return x
+		}
+	}
 	if e := p.root.find(string(k), true); e != nil {
 		x := p.explainTag(string(k), e.tag)
 		x.Reason, x.Source = e.rule.Reason, p.source(e.rule)
@@ -63,14 +73,16 @@ func (p *Policy) explainTag(subject string, t Tag) Explanation {
 
 // subjectKey reads the forms in which people write a key.
 func subjectKey(what string) (reading.Key, bool) {
-	what = strings.TrimSpace(what)
+	if strings.HasPrefix(what, "0x") || strings.HasPrefix(what, "0X") {
+		return "", false
+	}
 	if root, _, _ := strings.Cut(what, "."); isRoot(root) {
 		if strings.IndexFunc(strings.ReplaceAll(what, ".", ""), notKeyRune) < 0 && !strings.Contains(what+".", "..") {
 			return reading.Key(what), true
 		}
 		return "", false
 	}
-	h := strings.ToUpper(strings.ReplaceAll(strings.ReplaceAll(what, " ", ""), "0x", ""))
+	h := strings.ToUpper(strings.ReplaceAll(what, " ", ""))
 	if !isHex(h) {
 		return "", false
 	}
