@@ -22,12 +22,32 @@ func Scaled(raw, num, den, offset, offsetDen int64, unit Unit) (q Quantity, ok b
 	if den <= 0 || offsetDen <= 0 {
 		return Quantity{}, false
 	}
+	if small := int64(1) << 20; offsetDen == 1 && abs(raw) < 1<<40 && abs(num) < small && den < small && abs(offset) < small {
+		n := raw*num + offset*den // below 2^60 + 2^40
+		g := gcd(abs(n), den)
+		return Quantity{Num: n / g, Den: den / g, Unit: unit}, true
+	}
 	r := new(big.Rat).Mul(new(big.Rat).SetInt64(raw), big.NewRat(num, den))
 	r.Add(r, big.NewRat(offset, offsetDen))
 	if !r.Num().IsInt64() || !r.Denom().IsInt64() {
 		return Quantity{}, false
 	}
 	return Quantity{Num: r.Num().Int64(), Den: r.Denom().Int64(), Unit: unit}, true
+}
+
+func abs(n int64) int64 {
+	if n < 0 {
+		return -n
+	}
+	return n
+}
+
+// gcd of n >= 0 and d > 0.
+func gcd(n, d int64) int64 {
+	for n != 0 {
+		n, d = d%n, n
+	}
+	return d
 }
 
 // Float returns the nearest float64, for display and statistics; NaN for the zero Quantity.

@@ -3,6 +3,7 @@ package reading_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"testing"
 
 	"obdgate/internal/reading"
@@ -46,6 +47,20 @@ func TestScaledIsExact(t *testing.T) {
 		n, whole := q.Int()
 		require.True(t, whole)
 		require.Equal(t, raw, n)
+	})
+}
+
+// The short way without big numbers must give what the long way gives: exact, in lowest terms.
+func TestScaledShortWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		raw := rapid.Int64Range(-1<<40, 1<<40).Draw(t, "raw")
+		num := rapid.Int64Range(-1<<20, 1<<20).Draw(t, "num")
+		den := rapid.Int64Range(1, 1<<20).Draw(t, "den")
+		off := rapid.Int64Range(-1<<20, 1<<20).Draw(t, "offset")
+		want := new(big.Rat).Add(new(big.Rat).Mul(new(big.Rat).SetInt64(raw), big.NewRat(num, den)), new(big.Rat).SetInt64(off))
+		q, ok := reading.Scaled(raw, num, den, off, 1, "km")
+		require.True(t, ok)
+		require.Equal(t, reading.Quantity{Num: want.Num().Int64(), Den: want.Denom().Int64(), Unit: "km"}, q)
 	})
 }
 
