@@ -90,16 +90,27 @@ func (q question) match(m []byte) verdict {
 	case 0x1A, 0x21:
 		return prefix(m, args[:1])
 	case 0x10, 0x3E:
-		return prefix(m, []byte{args[0] & 0x7F})
+		return subFunction(m, args[0])
 	case 0x19:
 		return matchDTC(m, args)
 	}
 	return match
 }
 
+// subFunction: ISO 14229 echoes it without the bit that asks for no answer, ISO 14230 has no such bit.
+func subFunction(m []byte, asked byte) verdict {
+	switch {
+	case len(m) == 0:
+		return short
+	case m[0] == asked, m[0] == asked&0x7F:
+		return match
+	}
+	return mismatch
+}
+
 // matchDTC: 19 04 and 06 echo the trouble code they were asked for, 42, 55 and 56 the functional group.
 func matchDTC(m, args []byte) verdict {
-	if v := prefix(m, []byte{args[0] & 0x7F}); v != match {
+	if v := subFunction(m, args[0]); v != match {
 		return v
 	}
 	echo := 0
