@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +64,8 @@ func TestCarsAnswerTheSameOverTheKernelsBus(t *testing.T) {
 	for _, name := range sim.Names() {
 		car, err := sim.Load(name)
 		require.NoError(t, err)
-		if car.Legacy() {
+		// The broken ones break off at the mercy of timers; what becomes of them is tested on stepped time.
+		if car.Legacy() || strings.HasPrefix(name, "broken-") {
 			continue
 		}
 		tried++
