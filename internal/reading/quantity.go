@@ -22,9 +22,9 @@ func Scaled(raw, num, den, offset, offsetDen int64, unit Unit) (q Quantity, ok b
 	if den <= 0 || offsetDen <= 0 {
 		return Quantity{}, false
 	}
-	if small := int64(1) << 20; offsetDen == 1 && abs(raw) < 1<<40 && abs(num) < small && den < small && abs(offset) < small {
-		n := raw*num + offset*den // below 2^60 + 2^40
-		g := gcd(abs(n), den)
+	if offsetDen == 1 && within(raw, 1<<40) && within(num, 1<<20) && within(den, 1<<20) && within(offset, 1<<20) {
+		n := raw*num + offset*den // at most 2^60 + 2^40
+		g := gcd(max(n, -n), den)
 		return Quantity{Num: n / g, Den: den / g, Unit: unit}, true
 	}
 	r := new(big.Rat).Mul(new(big.Rat).SetInt64(raw), big.NewRat(num, den))
@@ -35,12 +35,7 @@ func Scaled(raw, num, den, offset, offsetDen int64, unit Unit) (q Quantity, ok b
 	return Quantity{Num: r.Num().Int64(), Den: r.Denom().Int64(), Unit: unit}, true
 }
 
-func abs(n int64) int64 {
-	if n < 0 {
-		return -n
-	}
-	return n
-}
+func within(n, limit int64) bool { return -limit <= n && n <= limit }
 
 // gcd of n >= 0 and d > 0.
 func gcd(n, d int64) int64 {

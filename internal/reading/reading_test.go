@@ -3,6 +3,7 @@ package reading_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"testing"
 
@@ -36,6 +37,9 @@ func TestScaled(t *testing.T) {
 	}
 	_, ok := reading.Scaled(1<<62, 1<<10, 1, 0, 1, "")
 	require.False(t, ok, "overflow must be told")
+	q, ok := reading.Scaled(math.MinInt64, 1, 1, 0, 1, "")
+	require.True(t, ok)
+	require.Equal(t, "-9223372036854775808", q.Decimal())
 }
 
 func TestScaledIsExact(t *testing.T) {
