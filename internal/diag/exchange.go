@@ -125,7 +125,9 @@ func (c *Conn) close(err error) ([]Answer, error) {
 	var answers []Answer
 	for _, p := range ex.active {
 		if p.waiting && !p.answered {
+			before := p.letDown
 			c.noMorePatience(p)
+			p.letDown = before || err == nil // not its fault if we went away
 		}
 		if p.receiving() {
 			got, want := p.rx.Progress()
@@ -158,8 +160,9 @@ func (c *Conn) nextRepeat() (*peer, time.Duration) {
 			return p, busyPause
 		case p.busy:
 		case p.waiting && c.ex.untimed && p.resends < MaxPending && p.pending < MaxPending && c.now() < p.patience:
-			// The adapter stopped listening before the ECU was ready: 100 ms, 200 ms, .. P2*.
-			pause := min(100*time.Millisecond<<min(p.resends, 10), c.p2star)
+			// The adapter stopped listening before the ECU was ready. 100 ms, 200 ms, .. 1 s, and then it listens for as long
+			// as it can again, so that 20 times are longer than any ECU has been seen to need.
+			pause := min(100*time.Millisecond<<min(p.resends, 10), time.Second)
 			p.resends++
 			return p, pause
 		case p.fail != nil && !p.retried && !errors.Is(p.fail, ErrOverlong):

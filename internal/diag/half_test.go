@@ -59,7 +59,7 @@ func TestHalfDuplex(t *testing.T) {
 		rules: []rule{{on: "7E0#03221234", says: [][]step{pending}, always: true}},
 		want:  []string{"7E8 !answer not finished: asked for patience and did not answer"},
 		heard: nil,
-		took:  [2]time.Duration{50 * time.Second, 66 * time.Second},
+		took:  [2]time.Duration{15 * time.Second, 20 * time.Second},
 	}, {
 		name: "half an answer: only that ECU is asked again",
 		caps: link.Caps{FlowControl: true},
