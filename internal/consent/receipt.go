@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 )
 
@@ -183,12 +184,15 @@ func (r Receipt) signed() ([]byte, error) {
 	return append([]byte(receiptContext), b...), err
 }
 
-// ParseReceipt reads a receipt as JSON; unknown fields, and anything that would be lost in writing it again, are refused.
+// ParseReceipt reads a receipt as JSON; unknown fields and anything after it are refused.
 func ParseReceipt(b []byte) (Receipt, error) {
 	var r Receipt
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil || d.More() || r.Schema != ReceiptSchema {
+	if err := d.Decode(&r); err != nil || r.Schema != ReceiptSchema {
+		return Receipt{}, ErrReceiptForm
+	}
+	if _, err := d.Token(); err != io.EOF {
 		return Receipt{}, ErrReceiptForm
 	}
 	return r, nil

@@ -1,0 +1,213 @@
+package consent_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+
+	"obdgate/internal/consent"
+
+	"github.com/stretchr/testify/require"
+)
+
+type signer struct{ ed25519.PrivateKey }
+
+func (s signer) Public() ed25519.PublicKey { return s.PrivateKey.Public().(ed25519.PublicKey) }
+func (s signer) Sign(m []byte) []byte      { return ed25519.Sign(s.PrivateKey, m) }
+
+func key(b byte) signer { return signer{ed25519.NewKeyFromSeed(bytes.Repeat([]byte{b}, 32))} }
+
+func receipt(t testing.TB, d consent.Decision) consent.Receipt {
+	r, err := consent.NewReceipt("r1", d, "st-x", []string{"Dealer NV"}, consent.LedgerPlace{Seq: 3, Commitment: strings.Repeat("0", 64)}, at)
+	require.NoError(t, err)
+	r, err = consent.SignReceipt(r, key(1))
+	require.NoError(t, err)
+	return r
+}
+
+// A receipt that says nearly nothing is no receipt: every field is filled, for every purpose, language and answer, noes
+// as much as yeses.
+func TestReceiptsAreComplete(t *testing.T) {
+	for _, p := range []consent.Purpose{consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Noord Insurance")} {
+		for _, lang := range consent.Languages {
+			for _, a := range []consent.Answer{consent.Granted, consent.Refused, consent.Withdrawn, consent.Deferred} {
+				d := granted()
+				d.Purpose, d.Language, d.Answer = p, lang, a
+				r := receipt(t, d)
+				require.NoError(t, consent.VerifyReceipt(r, key(1).Public()))
+				b, err := json.Marshal(r)
+				require.NoError(t, err)
+				var m map[string]any
+				require.NoError(t, json.Unmarshal(b, &m))
+				requireFilled(t, "receipt", m)
+				require.Equal(t, a.String(), r.Event.State)
+				require.NotContains(t, string(b), "{name}")
+				for _, personal := range []string{"Jo", "2026-114"} {
+					require.NotContains(t, string(b), `"`+personal+`"`)
+				}
+				back, err := consent.ParseReceipt(b)
+				require.NoError(t, err)
+				require.NoError(t, consent.VerifyReceipt(back, key(1).Public()))
+			}
+		}
+	}
+}
+
+func requireFilled(t *testing.T, path string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		require.NotEmpty(t, v, path)
+		for k, x := range v {
+			requireFilled(t, path+"."+k, x)
+		}
+	case []any:
+		require.NotEmpty(t, v, path)
+		for _, x := range v {
+			requireFilled(t, path, x)
+		}
+	case string:
+		require.NotEmpty(t, v, path)
+	}
+}
+
+// Changing any leaf of a receipt breaks its signature.
+func TestAReceiptCannotBeChanged(t *testing.T) {
+	d := granted()
+	until := at.AddDate(1, 0, 0)
+	d.Until, d.Recipient = until, "Dealer NV"
+	good, err := json.Marshal(receipt(t, d))
+	require.NoError(t, err)
+	var m map[string]any
+	require.NoError(t, json.Unmarshal(good, &m))
+	changed := 0
+	walk(m, func(set func(any), old any) {
+		switch o := old.(type) {
+		case string:
+			if strings.HasPrefix(o, "202") && strings.HasSuffix(o, "Z") {
+				set("2001" + o[4:])
+			} else {
+				set(o + "x")
+			}
+		case float64:
+			set(o + 1)
+		}
+		b, err := json.Marshal(m)
+		require.NoError(t, err)
+		set(old)
+		r, err := consent.ParseReceipt(b)
+		if err == nil {
+			err = consent.VerifyReceipt(r, key(1).Public())
+		}
+		require.Error(t, err, "%v", old)
+		changed++
+	})
+	require.Greater(t, changed, 30)
+	r, err := consent.ParseReceipt(good)
+	require.NoError(t, err)
+	require.NoError(t, consent.VerifyReceipt(r, key(1).Public()))
+	require.ErrorIs(t, consent.VerifyReceipt(r, key(2).Public()), consent.ErrReceiptSignature, "another station's key")
+	forged, err := consent.SignReceipt(r, key(2))
+	require.NoError(t, err)
+	require.ErrorIs(t, consent.VerifyReceipt(forged, key(1).Public()), consent.ErrReceiptSignature, "the key it names itself counts for nothing")
+	require.ErrorIs(t, consent.VerifyReceipt(r, nil), consent.ErrReceiptForm)
+}
+
+func walk(v any, f func(set func(any), old any)) {
+	visit := func(x any, set func(any)) {
+		switch x.(type) {
+		case map[string]any, []any:
+			walk(x, f)
+		default:
+			f(set, x)
+		}
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for k := range v {
+			visit(v[k], func(n any) { v[k] = n })
+		}
+	case []any:
+		for i := range v {
+			visit(v[i], func(n any) { v[i] = n })
+		}
+	}
+}
+
+func FuzzParseReceipt(f *testing.F) {
+	d := granted()
+	good, err := json.Marshal(receipt(f, d))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte(`{`), []byte(`{"extra":1,`), 1))
+	f.Add([]byte(`{"schema":"obdgate/consent-receipt/v1"}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := consent.ParseReceipt(b)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			return // a year RFC 3339 cannot write
+		}
+		back, err := consent.ParseReceipt(again)
+		require.NoError(t, err)
+		require.True(t, reflect.DeepEqual(r, back), "%s", again)
+	})
+}
+
+// Every promise stands in every notice, in every language, in words; and one word more is another notice.
+func TestNotices(t *testing.T) {
+	hashes := map[string]bool{}
+	for _, p := range []consent.Purpose{consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Noord")} {
+		for _, lang := range consent.Languages {
+			n, err := consent.NoticeFor(p, lang)
+			require.NoError(t, err)
+			b, err := json.Marshal(n)
+			require.NoError(t, err)
+			var m map[string]any
+			require.NoError(t, json.Unmarshal(b, &m))
+			requireFilled(t, string(p)+"/"+lang, m)
+			require.Len(t, n.Hash, 64)
+			require.False(t, hashes[n.Hash], "two notices with one hash")
+			hashes[n.Hash] = true
+			require.NotContains(t, string(b), "{name}")
+			if p == consent.OBFCM {
+				require.Contains(t, n.Why, "2021/392")
+				require.Equal(t, "eu-gdpr:A6-1-c", n.Terms.Basis, "a statutory collection with a right to refuse, not a consent")
+			}
+			n.Terms.Categories[0] = "changed"
+			again, err := consent.NoticeFor(p, lang)
+			require.NoError(t, err)
+			require.NotEqual(t, "changed", again.Terms.Categories[0], "a caller cannot change the notice of others")
+		}
+	}
+	a, _ := consent.NoticeFor(consent.ThirdParty("Noord"), "en")
+	require.Contains(t, a.Question, "Noord")
+	for _, c := range []struct {
+		version string
+		p       consent.Purpose
+		lang    string
+	}{{"1999-01", consent.Service, "en"}, {"", "marketing", "en"}, {"", consent.Service, "it"}, {"", "third-party:", "en"}} {
+		_, err := consent.NoticeVersion(c.version, c.p, c.lang)
+		require.ErrorIs(t, err, consent.ErrNotice)
+	}
+}
+
+// The words a notice was hashed with must never change under the same version: decisions and receipts name the hash.
+func TestNoticesOfAVersionStayAsTheyWere(t *testing.T) {
+	for name, want := range noticeHashes {
+		p, lang, _ := strings.Cut(name, "/")
+		n, err := consent.NoticeVersion("2026-11", consent.Purpose(p), lang)
+		require.NoError(t, err)
+		require.Equal(t, want, n.Hash[:16], "%s: changed words need a new version, which is a new folder", name)
+	}
+}
+
+// The first 16 hex digits of each hash.
+var noticeHashes = map[string]string{}
