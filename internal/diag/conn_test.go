@@ -79,6 +79,15 @@ func TestAnswersReadLate(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"7E8 4100BE3EB813", "7E9 410080000001"}, show(answers))
 	})
+	t.Run("the beginning of a long one", func(t *testing.T) {
+		onCAN(t, func() *car { return newCar() }, diag.Options{}, func(t *testing.T, ctx context.Context, _ *diag.Conn, _ *car, _ *tapped) {
+			h := &half{v: newCar(once("7DF#020902", "7E8#1008490201414141"), once("7E0#30", "7E8#214142"))}
+			l := &held{Link: &queued{half: h}}
+			answers, err := diag.New(l, diag.Options{}).Request(ctx, diag.Request{To: diag.Functional11, Payload: payload("0902")})
+			require.NoError(t, err)
+			require.Equal(t, []string{"7E8 4902014141414142"}, show(answers))
+		})
+	})
 }
 
 // queued is a full-duplex link that has everything at once and then waits.

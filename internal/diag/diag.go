@@ -182,7 +182,7 @@ func New(l link.Link, o Options) *Conn {
 	return c
 }
 
-// Stats returns the counts so far.
+// Stats returns the counts so far. It waits for the end of a question that is on the bus.
 func (c *Conn) Stats() Stats {
 	<-c.turn
 	defer func() { c.turn <- struct{}{} }()
@@ -190,7 +190,7 @@ func (c *Conn) Stats() Stats {
 }
 
 // Asked returns the sequence numbers of the frames that carried the last question, repetitions included: also of a
-// question that nobody answered.
+// question that nobody answered. It waits for the end of a question that is on the bus.
 func (c *Conn) Asked() []uint64 {
 	<-c.turn
 	defer func() { c.turn <- struct{}{} }()

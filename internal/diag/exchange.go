@@ -62,11 +62,11 @@ func (c *Conn) request(ctx context.Context, q question, r Request, anyID bool) (
 // calm lets what is left of the question before run out, and keeps the distance to it.
 func (c *Conn) calm(ctx context.Context) error {
 	caps := c.link.Caps()
+	c.leftovers = c.drain && !caps.HalfDuplex && !caps.Instant
 	if caps.HalfDuplex || caps.Instant {
 		c.drain = false
 		return ctx.Err()
 	}
-	c.leftovers = c.drain
 	if c.drain {
 		if err := c.runOut(ctx); err != nil {
 			return err
@@ -228,7 +228,13 @@ func (c *Conn) sendAndListen(ctx context.Context, to Target, only *peer, frames 
 		}
 		until, more := ex.deadline(c.now())
 		if !more {
-			return c.lastLook(ctx)
+			if err := c.lastLook(ctx); err != nil {
+				return err
+			}
+			if _, more := ex.deadline(c.now()); !more {
+				return nil
+			}
+			continue // somebody had begun
 		}
 		f, err := c.recv(ctx, until)
 		switch {
@@ -366,6 +372,9 @@ func (c *Conn) quiet() {
 // notTaken: the ECU did not accept a question of several frames.
 func (c *Conn) notTaken(err error) {
 	p := c.peer(c.ex.reply)
+	if p == nil {
+		return
+	}
 	c.activate(p)
 	p.retried = true
 	p.lost(ErrTimeout, fmt.Errorf("question not taken: %w", err), nil, 0, 0)
