@@ -1,0 +1,150 @@
+package elm327_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/link"
+	"obdgate/internal/link/elm327"
+	"obdgate/internal/link/linktest"
+	"obdgate/internal/sim"
+	"obdgate/internal/sim/elm"
+
+	"github.com/stretchr/testify/require"
+)
+
+// simulated puts an adapter with a virtual car on loopback TCP or a pty and returns its address. The simulator shares no
+// code with the client but the frame type.
+func simulated(t *testing.T, car, personality, on string) (string, *sim.Vehicle) {
+	t.Helper()
+	v, err := sim.Load(car)
+	require.NoError(t, err)
+	p, err := elm.ByName(personality)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	ready := make(chan string, 1)
+	failed := make(chan error, 1)
+	o := elm.Options{Ready: func(a string) { ready <- a }}
+	wg.Go(func() {
+		var err error
+		if on == "pty" {
+			err = elm.ServePTY(ctx, filepath.Join(t.TempDir(), "elm"), v, p, o)
+		} else {
+			var ln net.Listener
+			if ln, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
+				err = elm.ServeTCP(ctx, ln, v, p, o)
+			}
+		}
+		if err != nil {
+			failed <- err
+		}
+	})
+	select {
+	case a := <-ready:
+		return a, v
+	case err := <-failed:
+		require.NoError(t, err)
+	case <-time.After(5 * time.Second):
+		t.Fatal("the simulated adapter does not listen")
+	}
+	return "", nil
+}
+
+// heard sends one request and returns what comes until the window ends.
+func heard(t *testing.T, l link.Link, f frame.Frame) []frame.Frame {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	require.NoError(t, l.Send(ctx, f))
+	var frames []frame.Frame
+	for {
+		f, err := l.Recv(ctx)
+		if errors.Is(err, link.ErrQuiet) {
+			return frames
+		}
+		require.NoError(t, err)
+		frames = append(frames, f)
+	}
+}
+
+// payloads joins the long answers of a window, trusting nothing: pieces must be in order.
+func payloads(t *testing.T, frames []frame.Frame, ext int) map[string][]byte {
+	t.Helper()
+	got, want, next := map[string][]byte{}, map[string]int{}, map[string]byte{}
+	for _, f := range frames {
+		id, b := f.IDString(), f.Bytes()[ext:]
+		switch b[0] >> 4 {
+		case 0:
+			got[id] = append([]byte(nil), b[1:1+b[0]]...)
+		case 1:
+			want[id], next[id] = int(b[0]&15)<<8|int(b[1]), 1
+			got[id] = append([]byte(nil), b[2:]...)
+		case 2:
+			require.Equal(t, next[id], b[0]&15, "a piece is missing")
+			next[id] = (next[id] + 1) & 15
+			got[id] = append(got[id], b[1:]...)
+		}
+	}
+	for id, n := range want {
+		require.GreaterOrEqual(t, len(got[id]), n, "the answer of %s is cut", id)
+		got[id] = got[id][:n]
+	}
+	return got
+}
+
+func forEachWay(t *testing.T, f func(t *testing.T, on string)) {
+	for _, on := range []string{"tcp", "pty"} {
+		t.Run(on, func(t *testing.T) {
+			if on == "pty" && runtime.GOOS == "windows" {
+				t.Skip("a pty stands in for a serial port, and Windows has none that tarm/serial opens")
+			}
+			f(t, on)
+		})
+	}
+}
+
+func TestConformanceOnTheSimulator(t *testing.T) {
+	forEachWay(t, func(t *testing.T, on string) {
+		linktest.Run(t, func(t *testing.T) linktest.Fixture {
+			addr, _ := simulated(t, "golf8", "", on)
+			l, err := elm327.Open(t.Context(), addr)
+			require.NoError(t, err)
+			ask := frame.New(0x7E0, 0, 2, 9, 2, 0, 0, 0, 0, 0) // one ECU: several answer in an order of their own
+			answers := heard(t, l, ask)
+			require.NotEmpty(t, answers)
+			return linktest.Fixture{Link: l, Ask: ask, Answers: answers,
+				Mute: frame.New(0x7E5, 0, 2, 1, 0, 0, 0, 0, 0, 0)}
+		})
+	})
+}
+
+// Every personality of the simulator reads the VIN, as one long answer, on both kinds of port.
+func TestEveryPersonalityReadsALongAnswer(t *testing.T) {
+	for _, name := range elm.Names() {
+		t.Run(name, func(t *testing.T) {
+			addr, v := simulated(t, "golf8", name, "tcp")
+			l, err := elm327.Open(t.Context(), addr)
+			require.NoError(t, err)
+			defer l.Close() //nolint:errcheck // the test is over
+			got := payloads(t, heard(t, l, frame.New(0x7DF, 0, 2, 9, 2, 0, 0, 0, 0, 0)), 0)
+			require.NotEmpty(t, got)
+			require.Len(t, got["7E8"], 20, "VIN of ECU 7E8")
+			require.Equal(t, []byte{0x49, 2, 1}, got["7E8"][:3])
+			require.Equal(t, "ISO 15765-4 CAN 11/500", l.Caps().Protocol)
+			require.Zero(t, v.OBFCMRequests())
+			require.NoError(t, l.Close())
+		})
+	}
+}
