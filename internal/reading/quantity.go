@@ -3,6 +3,7 @@ package reading
 import (
 	"math"
 	"math/big"
+	"strings"
 )
 
 // Unit is the unit of a Quantity as facts/pids.csv writes it: "km", "L", "degC", "%", "rpm", "kPa", "V", "s"; "" = a
@@ -60,22 +61,22 @@ func (q Quantity) Cmp(o Quantity) int {
 
 // Decimal is the value as a decimal number: exact where the decimal ends within six places, else rounded half away from
 // zero to six places; no exponent, no trailing zeros.
-func (q Quantity) Decimal() string {
+func (q Quantity) Decimal() string { return q.Round(6) }
+
+// Round is the value as a decimal number of at most so many places, rounded half away from zero; no exponent, no trailing
+// zeros.
+func (q Quantity) Round(places int) string {
 	if q.Den == 0 {
 		return "NaN"
 	}
-	s := new(big.Rat).SetFrac64(q.Num, q.Den).FloatString(6)
-	i := len(s)
-	for s[i-1] == '0' {
-		i--
+	s := new(big.Rat).SetFrac64(q.Num, q.Den).FloatString(places)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
 	}
-	if s[i-1] == '.' {
-		i--
-	}
-	if s[:i] == "-0" {
+	if s == "-0" {
 		return "0"
 	}
-	return s[:i]
+	return s
 }
 
 // String is the decimal with its unit, "83 degC".

@@ -35,9 +35,13 @@ func TestScaled(t *testing.T) {
 		require.NoError(t, err)
 		require.JSONEq(t, c.want, string(b))
 	}
-	_, ok := reading.Scaled(1<<62, 1<<10, 1, 0, 1, "")
+	q, ok := reading.Scaled(-3, 1, 10, 0, 1, "")
+	require.Equal(t, "0", q.Round(0))
+	q, _ = reading.Scaled(100, 1, 1, 0, 1, "")
+	require.Equal(t, "100", q.Round(0), "zeros before the point are digits")
+	_, ok = reading.Scaled(1<<62, 1<<10, 1, 0, 1, "")
 	require.False(t, ok, "overflow must be told")
-	q, ok := reading.Scaled(math.MinInt64, 1, 1, 0, 1, "")
+	q, ok = reading.Scaled(math.MinInt64, 1, 1, 0, 1, "")
 	require.True(t, ok)
 	require.Equal(t, "-9223372036854775808", q.Decimal())
 }

@@ -5,8 +5,10 @@ package report
 import (
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 
+	"obdgate/internal/dtc"
 	"obdgate/internal/obd"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
@@ -24,7 +26,7 @@ type Document struct {
 	Schema    string            `json:"schema"`
 	Visit     string            `json:"visit"`
 	Link      string            `json:"link"`
-	Adapter   string            `json:"adapter,omitempty"`
+	Adapter   string            `json:"-"` // differs from link to link; the document of one vehicle does not
 	Protocol  string            `json:"protocol"`
 	VIN       *string           `json:"vin"` // null when no ECU gave one
 	ECUs      []visit.ECU       `json:"ecus"`
@@ -33,20 +35,22 @@ type Document struct {
 	Readiness *obd.Readiness    `json:"readiness"` // null when no ECU said
 	OBFCM     OBFCM             `json:"obfcm"`
 	Odometer  Odometer          `json:"odometer"`
+	Mileage   Odometer          `json:"-"` // as Odometer, without the consumption record: the repair report's
 	Readings  []Reading         `json:"readings"`
 	Frames    visit.Frames      `json:"frames"`
 	Withheld  []Withheld        `json:"withheld"`
 	Errors    []visit.ReadError `json:"errors"`
 }
 
-// DTC is one trouble code of one ECU in one memory.
+// DTC is one trouble code of one ECU, all memories joined.
 type DTC struct {
-	Code   string `json:"code"`
-	Format string `json:"format"`
-	Status string `json:"status"` // stored, pending, permanent
-	ECU    string `json:"ecu"`
-	Text   string `json:"text"`
-	Tag    string `json:"tag"`
+	Code   string   `json:"code"`
+	Format string   `json:"format"`
+	Status string   `json:"status"` // what matters most: permanent, stored, pending, history
+	States []string `json:"states"` // every memory it is in
+	ECU    string   `json:"ecu"`
+	Text   string   `json:"text"`
+	Tag    string   `json:"tag"`
 }
 
 // OBFCM is the consumption record. Numbers are null where the vehicle said "not available".
@@ -110,24 +114,43 @@ type Withheld struct {
 func New(visitID string, s visit.Scan, p *policy.Policy, lang string) Document {
 	d := Document{
 		Schema: Schema, Visit: visitID, Link: s.Link, Adapter: s.Adapter, Protocol: s.Protocol,
-		ECUs: orEmpty(s.ECUs), DTCs: []DTC{}, Readings: []Reading{}, Frames: s.Frames,
+		ECUs: orEmpty(s.ECUs), Readings: []Reading{}, Frames: s.Frames,
 		Withheld: withheld(s, p), Errors: orEmpty(s.Errors),
-		MIL: obd.MIL(s.Readings), Readiness: obd.ReadinessOf(s.Readings),
 		OBFCM: consumption(s), Odometer: mileage(s.Odometer),
 	}
+	d.Mileage = mileage(odometer.Weigh(slices.DeleteFunc(slices.Clone(s.Readings), isConsumption), odometer.Context{Engine: engine(s)}))
+	d.MIL, d.Readiness = obd.MIL(s.Readings), obd.ReadinessOf(s.Readings)
+	d.DTCs = faults(s.Readings, p, lang)
 	if !s.VIN.IsZero() {
 		text := s.VIN.Reveal()
 		d.VIN = &text
 	}
 	for _, r := range s.Readings {
-		tag := p.Tag(r).Tag()
-		if dtc, ok := faultOf(r, tag, lang); ok {
-			d.DTCs = append(d.DTCs, dtc)
-			continue
+		if _, fault := dtc.Of(r); !fault {
+			d.Readings = append(d.Readings, readingOf(r, p.Tag(r).Tag()))
 		}
-		d.Readings = append(d.Readings, readingOf(r, tag))
 	}
 	return d
+}
+
+// faults joins the trouble codes of all memories, ordered by what matters.
+func faults(rs []reading.Reading, p *policy.Policy, lang string) []DTC {
+	out := []DTC{}
+	for _, e := range dtc.Merge(rs) {
+		out = append(out, DTC{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), States: e.States(), ECU: e.ECU,
+			Text: dtc.Text(e.Code, lang), Tag: p.TagKey(dtc.KeyStored).Class.String()})
+	}
+	return out
+}
+
+func isConsumption(r reading.Reading) bool { return strings.HasPrefix(string(r.Key), "obfcm.") }
+
+// engine is the ECU whose mileage comes first: the first that gave one.
+func engine(s visit.Scan) string {
+	if v := s.Odometer; v.Chosen >= 0 && v.Chosen < len(v.Sources) {
+		return v.Sources[v.Chosen].ECU
+	}
+	return ""
 }
 
 func orEmpty[T any](s []T) []T {

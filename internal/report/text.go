@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"obdgate/internal/i18n"
+	"obdgate/internal/reading"
 
 	"github.com/charmbracelet/lipgloss"
-	"github.com/charmbracelet/lipgloss/table"
 )
 
 // Text writes reports for people. The words come from the catalog; styles vanish by themselves where the output is no
@@ -41,18 +41,30 @@ func (t *Text) Line(format string, args ...any) {
 }
 
 // Heading writes an empty line and a heading.
-func (t *Text) Heading(key string, args ...any) { t.Line("\n%s", t.head.Render(t.words.T(key, args...))) }
+func (t *Text) Heading(key string, args ...any) {
+	t.Line("\n%s", t.head.Render(t.words.T(key, args...)))
+}
 
-// Rows writes rows in aligned columns, two spaces in front. It writes nothing for no rows.
+// Rows writes rows in aligned columns, two spaces in front of each. It writes nothing for no rows.
 func (t *Text) Rows(rows [][]string) {
-	if len(rows) == 0 {
-		return
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], lipgloss.Width(cell))
+		}
 	}
-	tb := table.New().Border(lipgloss.Border{}).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
-		BorderColumn(false).BorderHeader(false).BorderRow(false).Rows(rows...).
-		StyleFunc(func(_, _ int) lipgloss.Style { return lipgloss.NewStyle().PaddingLeft(2) })
-	for line := range strings.SplitSeq(strings.TrimRight(tb.String(), "\n"), "\n") {
-		t.Line("%s", strings.TrimRight(line, " "))
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString("  " + cell)
+			if i < len(row)-1 {
+				line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)))
+			}
+		}
+		t.Line("%s", strings.TrimRight(line.String(), " "))
 	}
 }
 
@@ -84,9 +96,10 @@ func (t *Text) Scan(d Document) error {
 	t.consumption(d)
 	t.mileage(d)
 	t.values(d)
-	t.Heading("scan.tags")
-	t.Line("  %s", w.T("scan.frames", d.Frames.Total, d.Frames.Technical, d.Frames.Personal))
-	for _, h := range d.Withheld {
+	for i, h := range d.Withheld {
+		if i == 0 {
+			t.Heading("scan.tags")
+		}
 		t.Line("  %s", w.T("scan.withheld", h.Count, t.Category(h.Category)))
 	}
 	if len(d.Errors) > 0 {
@@ -109,8 +122,17 @@ func (t *Text) codes(d Document) {
 	}
 	t.Rows(rowsOf(d.DTCs, func(i int) []string {
 		c := d.DTCs[i]
-		return []string{t.bad.Render(c.Code), t.words.T("dtc." + c.Status), c.ECU, c.Text}
+		return []string{t.bad.Render(c.Code), t.states(c), c.ECU, c.Text}
 	}))
+}
+
+// states names every memory a code is in.
+func (t *Text) states(c DTC) string {
+	var names []string
+	for _, s := range c.States {
+		names = append(names, t.words.T("dtc."+s))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (t *Text) readiness(d Document) {
@@ -158,17 +180,18 @@ func (t *Text) consumption(d Document) {
 	}
 }
 
+// mileage leaves the consumption record out: it has its own section, and this one must not tell whether it was read.
 func (t *Text) mileage(d Document) {
 	w := t.words
 	t.Heading("scan.mileage")
 	km := w.T("none-read")
-	if d.Odometer.Km != nil {
-		km = d.Odometer.Km.String() + " (" + d.Odometer.Source + ")"
+	if d.Mileage.Km != nil {
+		km = d.Mileage.Km.String() + " (" + d.Mileage.Source + ")"
 	}
-	t.Rows([][]string{{km, w.T("odometer." + d.Odometer.Verdict)}})
-	if len(d.Odometer.Sources) > 1 {
-		t.Rows(rowsOf(d.Odometer.Sources, func(i int) []string {
-			s := d.Odometer.Sources[i]
+	t.Rows([][]string{{km, w.T("odometer." + d.Mileage.Verdict)}})
+	if len(d.Mileage.Sources) > 1 {
+		t.Rows(rowsOf(d.Mileage.Sources, func(i int) []string {
+			s := d.Mileage.Sources[i]
 			return []string{"", s.Source, s.ECU, s.Km.String()}
 		}))
 	}
@@ -177,13 +200,26 @@ func (t *Text) mileage(d Document) {
 func (t *Text) values(d Document) {
 	var rows [][]string
 	for _, r := range d.Readings {
-		if r.Absent != "" || strings.HasPrefix(r.Key, "obfcm.") || r.Key == "odometer" {
+		if r.Absent != "" || elsewhere(r.Key) {
 			continue
 		}
 		rows = append(rows, []string{r.ECU, r.Name, strings.TrimSpace(fmt.Sprint(display(r.Value, t.words), " ", unitName(r.Unit))), r.Tag, t.Category(r.Category)})
 	}
 	t.Heading("scan.values")
 	t.Rows(rows)
+}
+
+// elsewhere reports values that a section of their own has, and the lists of what an ECU supports, which say nothing about
+// the vehicle's state.
+func elsewhere(key string) bool {
+	for _, prefix := range []string{"obfcm.", "odometer", "obd.01.01", "obd.01.41", "uds.22.F401", "uds.22.F441"} {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	id := key[strings.LastIndex(key, ".")+1:]
+	return len(id) >= 2 && strings.Contains("00 20 40 60 80 A0 C0 E0", id[len(id)-2:]) &&
+		(strings.HasPrefix(key, "obd.0") || strings.HasPrefix(key, "uds.22.F4") || strings.HasPrefix(key, "uds.22.F8"))
 }
 
 // Category is a category's name for people.
@@ -201,8 +237,8 @@ func display(v any, w *i18n.Catalog) string {
 			return w.T("yes")
 		}
 		return w.T("no")
-	case interface{ Decimal() string }:
-		return v.Decimal()
+	case reading.Quantity:
+		return v.Round(2)
 	}
 	return fmt.Sprint(v)
 }

@@ -154,4 +154,3 @@ func answered(answers []answer, e *ecu) bool {
 
 func always(*ecu) bool { return true }
 func never(*ecu) bool  { return false }
-

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"obdgate/internal/obfcm"
+	"obdgate/internal/odometer"
 	"obdgate/internal/reading"
 )
 
@@ -78,30 +79,28 @@ func (r *reader) judgeConsumption() {
 		r.s.OBFCM = obfcm.Verdict{Outcome: r.o.Plan.skipped()}
 		return
 	}
-	var facts obfcm.Context
+	facts := obfcm.Context{Failed: r.consumptionFailures()}
 	for _, v := range r.s.Readings {
-		if c, ok := v.Value.(reading.Code); ok && v.Key == "obd.01.51" {
+		if c, ok := v.Value.(reading.Code); ok && (v.Key == "obd.01.51" || v.Key == "uds.22.F451") {
 			facts.FuelType = cmp.Or(facts.FuelType, byte(c.N))
 		}
+		facts.Plugin = facts.Plugin || strings.HasPrefix(string(v.Key), "obfcm.lifetime_grid_energy")
 	}
-	if v := r.s.Odometer; v.Chosen >= 0 && v.Chosen < len(v.Sources) && !isConsumption(reading.Reading{Key: v.Sources[v.Chosen].Key}) {
-		facts.OdometerKm = v.Sources[v.Chosen].Km
+	if o := odometer.Weigh(slices.DeleteFunc(slices.Clone(r.s.Readings), isConsumption), odometer.Context{Engine: r.engine()}); o.Chosen >= 0 {
+		facts.OdometerKm, facts.Engine = o.Sources[o.Chosen].Km, o.Sources[o.Chosen].ECU
 	}
 	r.s.OBFCM = obfcm.Assess(r.s.Readings, facts)
-	if r.s.OBFCM.Outcome == obfcm.NotFitted && r.consumptionFailed() {
-		r.s.OBFCM.Outcome = obfcm.VehicleError
-	}
 }
 
-// consumptionFailed reports whether a consumption question was put and went wrong, so that "not fitted" would be a lie.
-func (r *reader) consumptionFailed() bool {
+// consumptionFailures counts the consumption questions that were put and went wrong, so that "not fitted" is no lie.
+func (r *reader) consumptionFailures() int {
+	n := 0
 	for _, q := range obfcm.Requests() {
 		for _, e := range r.ecus {
 			if r.named(e, q.Payload) {
-				return true
+				n++
 			}
 		}
 	}
-	return false
+	return n
 }
-

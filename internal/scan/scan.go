@@ -159,6 +159,16 @@ func (r *reader) finish() {
 	slices.SortStableFunc(r.s.Errors, func(a, b visit.ReadError) int {
 		return cmp.Or(cmp.Compare(order[a.ECU], order[b.ECU]), cmp.Compare(a.Request, b.Request))
 	})
-	r.s.Odometer = odometer.Weigh(r.s.Readings)
+	r.s.Odometer = odometer.Weigh(r.s.Readings, odometer.Context{Engine: r.engine()})
 	r.judgeConsumption()
+}
+
+// engine is the label of the engine ECU: the one with the lowest address among those that have service 01 values.
+func (r *reader) engine() string {
+	for _, e := range r.ecus {
+		if e.pids.Len() > 0 {
+			return e.label
+		}
+	}
+	return ""
 }

@@ -55,7 +55,9 @@ func (r *reader) support(ctx context.Context, sid byte, set func(*ecu) *obd.Set)
 
 // moreBitmaps asks bitmaps of the ECUs that announce the first of them and have not answered it yet.
 func (r *reader) moreBitmaps(ctx context.Context, sid byte, bases []byte, set func(*ecu) *obd.Set) error {
-	who := r.having(func(e *ecu) bool { return set(e).Has(bases[0]) && !r.have(e, sid, bases[0]) && !(len(bases) > 1 && e.alone) })
+	who := r.having(func(e *ecu) bool {
+		return set(e).Has(bases[0]) && !r.have(e, sid, bases[0]) && !(len(bases) > 1 && e.alone)
+	})
 	if len(who) == 0 {
 		return nil
 	}
@@ -359,4 +361,3 @@ func (r *reader) decodeHeard(req []byte, heard []diag.Answer) []answer {
 	}
 	return out
 }
-

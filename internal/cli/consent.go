@@ -1,0 +1,357 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strings"
+
+	"obdgate/internal/consent"
+	"obdgate/internal/reading"
+	"obdgate/internal/report"
+	"obdgate/internal/store"
+	"obdgate/internal/visit"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) consent() *cobra.Command {
+	return group("consent", "The customer's answers: asked, recorded, withdrawn, proved",
+		p.consentAsk(), p.consentRecord(), p.consentWithdraw(), p.consentShow(), p.consentReceipt())
+}
+
+// answerOptions are what an answer needs besides itself.
+type answerOptions struct {
+	visit, evidence, by, until, recipient string
+}
+
+func (o *answerOptions) flags(c *cobra.Command) {
+	visitFlag(c, &o.visit)
+	f := c.Flags()
+	f.StringVar(&o.evidence, "evidence", "", `how the answer was given: "paper form 2026-114", "verbal Jan Peeters", "principal \"Noord Insurance\" claim 88-1"`)
+	f.StringVar(&o.by, "by", "", "who asked (default: the user of this computer)")
+	f.StringVar(&o.until, "until", "", "last day of the answer, 2026-12-31 (default: until the purpose has ended)")
+	f.StringVar(&o.recipient, "recipient", "", "only towards this recipient (default: all of the purpose)")
+}
+
+// decision makes a decision of the options; purpose and answer are still to be set.
+func (o *answerOptions) decision(language string) (consent.Decision, error) {
+	d := consent.Decision{Language: language, TakenBy: o.by, Recipient: o.recipient}
+	if d.TakenBy == "" {
+		if u, err := user.Current(); err == nil {
+			d.TakenBy = u.Username
+		}
+	}
+	if o.evidence != "" {
+		e, err := consent.ParseEvidence(o.evidence)
+		if err != nil {
+			return d, usage(`for example --evidence "paper form 2026-114"`, err)
+		}
+		d.Evidence = e
+	}
+	until, err := parseDate(o.until)
+	d.Until = until
+	return d, err
+}
+
+func (p *program) consentRecord() *cobra.Command {
+	var o answerOptions
+	var answers []string
+	c := &cobra.Command{
+		Use: "record", Short: "Record the customer's answers, one per purpose", Args: exactArgs(0),
+		Long: `record stores answers with their evidence and prints a receipt for each. Purposes are service, obfcm,
+quality and third-party:NAME; answers are yes, no and later. No purpose is bundled with another, and
+what is not asked stays no. A yes needs evidence: a technician cannot answer for the customer.
+
+A no to obfcm before the scan keeps the question off the bus; after the scan it destroys the values.` + exitHelp,
+		Example: `  obdgate consent record --visit v3k9… --purpose service=yes --purpose obfcm=no --evidence "paper form 2026-114"
+  obdgate consent record --purpose third-party:Noord=yes --evidence "principal \"Noord\" claim 88-1"`,
+		RunE: func(c *cobra.Command, _ []string) error { return p.runRecord(c.Context(), o, answers) },
+	}
+	o.flags(c)
+	c.Flags().StringArrayVar(&answers, "purpose", nil, "PURPOSE=yes|no|later, once per purpose")
+	return c
+}
+
+func (p *program) runRecord(ctx context.Context, o answerOptions, answers []string) error {
+	if len(answers) == 0 {
+		return usage("--purpose service=yes --purpose obfcm=no …", errors.New("no answer given"))
+	}
+	return p.withVisit(ctx, o.visit, func(s *store.Store, v visit.Visit) error {
+		base, err := o.decision(v.Language)
+		if err != nil {
+			return err
+		}
+		var ds []consent.Decision
+		for _, a := range answers {
+			d := base
+			if d.Purpose, d.Answer, err = parseAnswer(a); err != nil {
+				return err
+			}
+			d.At = p.now()
+			ds = append(ds, d)
+		}
+		return p.answer(ctx, s, v, ds)
+	})
+}
+
+func parseAnswer(s string) (consent.Purpose, consent.Answer, error) {
+	name, word, ok := strings.Cut(s, "=")
+	purpose := consent.Purpose(name)
+	if !ok || !purpose.Valid() {
+		return "", 0, usage("purposes are service, obfcm, quality and third-party:NAME, for example --purpose service=yes",
+			fmt.Errorf("%q is no answer to a purpose", s))
+	}
+	answer, err := consent.ParseAnswer(word)
+	if err != nil {
+		return "", 0, usage("answers are yes, no and later", err)
+	}
+	return purpose, answer, nil
+}
+
+// answer records decisions and carries out what follows from them, each before the next: a no to the consumption record
+// destroys what was read of it, every no destroys what is queued for the purpose.
+func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds []consent.Decision) error {
+	for _, d := range ds {
+		d.Visit = v.ID
+		if err := d.Validate(); err != nil {
+			return usage(`a yes needs evidence, for example --evidence "paper form 2026-114"`, err)
+		}
+	}
+	var receipts []consent.Receipt
+	for _, d := range ds {
+		r, err := s.RecordDecision(ctx, v.ID, d)
+		if err != nil {
+			return err
+		}
+		receipts = append(receipts, r)
+		if err := p.consequences(ctx, s, v.ID, d); err != nil {
+			return err
+		}
+	}
+	if p.json {
+		return p.writeJSON(receipts)
+	}
+	t := report.NewText(p.Out, p.words)
+	for i, r := range receipts {
+		t.Line("%s", p.words.T("consent.recorded", t.Purpose(ds[i].Purpose), t.Answer(ds[i].Answer), r.ID))
+	}
+	return t.Err()
+}
+
+// consequences makes a no true: nothing of the purpose waits to be sent, nothing read for it alone remains.
+func (p *program) consequences(ctx context.Context, s *store.Store, id string, d consent.Decision) error {
+	if d.Answer.Yes() || d.Answer == consent.Deferred {
+		return nil
+	}
+	n, err := p.destroyQueued(ctx, s, id, d)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		p.say("consent.destroyed", n)
+	}
+	if d.Purpose != consent.OBFCM || d.Recipient != "" {
+		return nil
+	}
+	gone, err := s.Shred(ctx, id, "obfcm-"+d.Answer.String(), isConsumption)
+	if err == nil && gone > 0 {
+		p.say("consent.shredded", gone)
+	}
+	return err
+}
+
+func isConsumption(k reading.Key) bool { return strings.HasPrefix(string(k), "obfcm.") }
+
+func (p *program) consentWithdraw() *cobra.Command {
+	var o answerOptions
+	var names []string
+	c := &cobra.Command{
+		Use: "withdraw", Short: "Withdraw answers: nothing more leaves, what waits is destroyed", Args: exactArgs(0),
+		Long: `withdraw is as easy as giving: no evidence is needed. It stops what has not left yet; what was sent before
+stays sent, and its recipients are listed by visit show.` + exitHelp,
+		Example: "  obdgate consent withdraw --visit v3k9… --purpose service",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(names) == 0 {
+				return usage("--purpose service", errors.New("which purpose?"))
+			}
+			return p.withVisit(c.Context(), o.visit, func(s *store.Store, v visit.Visit) error {
+				var ds []consent.Decision
+				for _, n := range names {
+					d, err := o.decision(v.Language)
+					if err != nil {
+						return err
+					}
+					d.Purpose, d.Answer, d.At = consent.Purpose(n), consent.Withdrawn, p.now()
+					if !d.Purpose.Valid() {
+						return usage("purposes are service, obfcm, quality and third-party:NAME", fmt.Errorf("no purpose %q", n))
+					}
+					ds = append(ds, d)
+				}
+				return p.answer(c.Context(), s, v, ds)
+			})
+		},
+	}
+	o.flags(c)
+	c.Flags().StringArrayVar(&names, "purpose", nil, "purpose to withdraw, may be repeated")
+	return c
+}
+
+func (p *program) consentShow() *cobra.Command {
+	var id string
+	c := &cobra.Command{
+		Use: "show [ID]", Short: "Show where every purpose stands", Args: argsBetween(0, 1),
+		Example: "  obdgate consent show --visit v3k9…",
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
+				sheet, err := p.sheet(c.Context(), s, v)
+				if err != nil {
+					return err
+				}
+				if p.json {
+					return p.writeJSON(sheet.Answers)
+				}
+				return report.NewText(p.Out, p.words).Answers(sheet.Answers)
+			})
+		},
+	}
+	visitFlag(c, &id)
+	return c
+}
+
+func (p *program) consentReceipt() *cobra.Command {
+	var id, verify, key string
+	c := &cobra.Command{
+		Use: "receipt [RECEIPT]", Short: "Print the receipts of a visit, or check one", Args: argsBetween(0, 1),
+		Long: `receipt prints signed receipts as JSON: of the visit, or the one named. --verify checks a receipt file against
+this station's key, or another station's with --station-key; it needs no network and no state.` + exitHelp,
+		Example: "  obdgate consent receipt --visit v3k9…\n  obdgate consent receipt --verify receipt.json",
+		RunE: func(c *cobra.Command, args []string) error {
+			if verify != "" {
+				return p.verifyReceipt(c.Context(), verify, key)
+			}
+			if len(args) == 1 {
+				return p.withStore(c.Context(), func(s *store.Store) error {
+					r, err := s.Receipt(c.Context(), args[0])
+					if errors.Is(err, store.ErrNotFound) {
+						return fail(exitNoInput, "see: obdgate consent receipt --visit ID", err)
+					}
+					if err != nil {
+						return err
+					}
+					return p.writeJSON(r)
+				})
+			}
+			return p.withVisit(c.Context(), id, func(s *store.Store, v visit.Visit) error {
+				all, err := s.Receipts(c.Context(), v.ID)
+				if err != nil {
+					return err
+				}
+				return p.writeJSON(all)
+			})
+		},
+	}
+	visitFlag(c, &id)
+	c.Flags().StringVar(&verify, "verify", "", "receipt file to check")
+	c.Flags().StringVar(&key, "station-key", "", "public key of the station that issued it, hexadecimal (default: this one's)")
+	return c
+}
+
+func (p *program) verifyReceipt(ctx context.Context, file, key string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	r, err := consent.ParseReceipt(b)
+	if err != nil {
+		return fail(exitData, "give the file that obdgate consent receipt RECEIPT printed", err)
+	}
+	public, err := hex.DecodeString(key)
+	if err != nil || key != "" && len(public) != ed25519.PublicKeySize {
+		return usage("64 hexadecimal digits; obdgate doctor prints a station's", errors.New("not a public key"))
+	}
+	if key == "" {
+		if err := p.withStore(ctx, func(s *store.Store) error { public = s.Station().Public(); return nil }); err != nil {
+			return err
+		}
+	}
+	if err := consent.VerifyReceipt(r, public); err != nil {
+		return fail(exitData, "do not rely on it; ask the station for a fresh copy", err)
+	}
+	report.NewText(p.Out, p.words).Line("%s", p.words.T("consent.receipt-good", r.ID))
+	return nil
+}
+
+func (p *program) consentAsk() *cobra.Command {
+	var o answerOptions
+	c := &cobra.Command{
+		Use: "ask", Short: "Show the customer the notices, in the customer's language, and take the answers", Args: exactArgs(0),
+		Long: `ask shows what is read, why, who gets it and for how long, one purpose after the other, and waits for
+yes, no or later after each. Enter alone means later: silence is no.` + exitHelp,
+		Example: `  obdgate consent ask --visit v3k9… --evidence "paper form 2026-114"`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return p.withVisit(c.Context(), o.visit, func(s *store.Store, v visit.Visit) error { return p.ask(c.Context(), s, v, o) })
+		},
+	}
+	o.flags(c)
+	return c
+}
+
+func (p *program) ask(ctx context.Context, s *store.Store, v visit.Visit, o answerOptions) error {
+	base, err := o.decision(v.Language)
+	if err != nil {
+		return err
+	}
+	in := bufio.NewScanner(p.In)
+	t := report.NewText(p.Err, p.words)
+	var ds []consent.Decision
+	for _, purpose := range purposes(nil) {
+		n, err := consent.NoticeFor(purpose, v.Language)
+		if err != nil {
+			return err
+		}
+		recipients, err := s.Recipients(ctx)
+		if err != nil {
+			return err
+		}
+		var names []string
+		for _, r := range recipients {
+			if r.For(purpose) {
+				names = append(names, r.Name)
+			}
+		}
+		t.Notice(n, names)
+		d := base
+		d.Purpose, d.At, d.Notice = purpose, p.now(), n.Version
+		for {
+			fmt.Fprintf(p.Err, "%s [%s] ", n.Question, p.words.T("consent.choices"))
+			if !in.Scan() {
+				return fail(exitNoInput, "type yes, no or later after each question", errors.Join(errors.New("the answers ended early; nothing was recorded"), in.Err()))
+			}
+			if d.Answer, err = p.spoken(in.Text()); err == nil {
+				break
+			}
+			fmt.Fprintln(p.Err, err)
+		}
+		ds = append(ds, d)
+	}
+	return p.answer(ctx, s, v, ds)
+}
+
+// spoken reads an answer in any of the languages; nothing at all is "later".
+func (p *program) spoken(s string) (consent.Answer, error) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "y", "yes", "j", "ja", "o", "oui":
+		return consent.Granted, nil
+	case "n", "no", "nee", "nein", "non":
+		return consent.Refused, nil
+	case "", "later", "l", "später", "plus tard":
+		return consent.Deferred, nil
+	}
+	return consent.Unasked, errors.New(p.words.T("consent.choices"))
+}

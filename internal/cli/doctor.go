@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"obdgate/internal/link"
+	"obdgate/internal/link/elm327"
+	"obdgate/internal/link/socketcan"
+	"obdgate/internal/policy"
+	"obdgate/internal/report"
+	"obdgate/internal/store"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) doctor() *cobra.Command {
+	return &cobra.Command{
+		Use: "doctor [LINK]", Short: "What is wrong, and what to type", Args: argsBetween(0, 1),
+		Long: `doctor looks at adapters, the state directory, keys, the log, recipients, certificates, the clock and free disk
+space. With a LINK it also opens that adapter and says what it is. It changes nothing but makes the
+state directory when there is none.` + exitHelp,
+		Example: "  obdgate doctor\n  obdgate doctor elm:///dev/ttyUSB0",
+		RunE:    func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, "")) },
+	}
+}
+
+func (p *program) runDoctor(ctx context.Context, uri string) error {
+	var checks []report.Check
+	add := func(name, found string, err error, hint string) {
+		c := report.Check{Name: name, OK: err == nil, Found: found, Hint: hint}
+		if err != nil {
+			c.Found = strings.TrimSpace(found + " " + err.Error())
+		} else {
+			c.Hint = ""
+		}
+		checks = append(checks, c)
+	}
+	p.checkAdapters(ctx, uri, add)
+	p.checkState(ctx, add)
+	rules, err := policy.Default()
+	if err == nil && len(rules.Lint()) > 0 {
+		err = errors.New("contradictory or unclassified rules")
+	}
+	add("policy", versionOf(rules), err, "obdgate policy lint")
+	if p.json {
+		err = p.writeJSON(checks)
+	} else {
+		err = report.NewText(p.Out, p.words).Doctor(checks)
+	}
+	for _, c := range checks {
+		if !c.OK && err == nil {
+			return fail(exitConfig, "", errors.New(p.words.T("doctor.bad")))
+		}
+	}
+	return err
+}
+
+func versionOf(p *policy.Policy) string {
+	if p == nil {
+		return ""
+	}
+	return p.Version()
+}
+
+type addCheck func(name, found string, err error, hint string)
+
+func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) {
+	found, err := candidates()
+	what := strings.Join(found, ", ")
+	if what == "" {
+		what = p.words.T("doctor.no-adapter")
+	}
+	add("adapters", what, err, "")
+	if uri == "" {
+		return
+	}
+	l, err := links().Open(ctx, uri)
+	if err != nil {
+		_, hint := exitOf(err)
+		add(uri, "", err, hint)
+		return
+	}
+	caps := l.Caps()
+	add(uri, caps.Adapter, l.Close(), "")
+}
+
+// candidates lists addresses at which an adapter may be: serial ports and CAN interfaces that are up.
+func candidates() ([]string, error) {
+	ports, err := elm327.Ports()
+	var out []string
+	for _, port := range ports {
+		out = append(out, "elm:"+port)
+	}
+	can, canErr := socketcan.Interfaces()
+	for _, c := range can {
+		if c.Up {
+			out = append(out, "can://"+c.Name)
+		}
+	}
+	return out, errors.Join(err, canErr)
+}
+
+// findAdapter picks the only address there is, or says which there are.
+func (p *program) findAdapter(context.Context) (string, error) {
+	found, err := candidates()
+	switch {
+	case len(found) == 1:
+		p.say("scan.found", found[0])
+		return found[0], nil
+	case len(found) > 1:
+		return "", usage("name one: obdgate scan "+found[0], fmt.Errorf("several adapters: %s", strings.Join(found, ", ")))
+	}
+	return "", errors.Join(&link.Error{Op: "find", URI: "auto", Err: link.ErrNoAdapter,
+		Hint: "plug an adapter in, or name its address: obdgate scan elm+tcp://192.168.0.10:35000"}, err)
+}
+
+func (p *program) checkState(ctx context.Context, add addCheck) {
+	s, err := p.openStore(ctx)
+	if err != nil {
+		add("state", p.home, err, "")
+		return
+	}
+	defer s.Close() //nolint:errcheck // nothing was written
+	add("state", s.Home(), s.Check(ctx), "")
+	add("station", s.Station().ID()+" "+hex.EncodeToString(s.Station().Public()), nil, "")
+	add("key", s.KeySource(), nil, "")
+	free, err := store.FreeDisk(s.Home())
+	if err == nil && free < 100<<20 {
+		err = errors.New("less than 100 MB left")
+	}
+	add("disk", fmt.Sprintf("%d MB free", free>>20), err, "free some space")
+	r, err := s.Ledger().Verify(ctx)
+	if err == nil && !r.OK() {
+		err = errors.New("tampered with")
+	}
+	add("ledger", fmt.Sprintf("%d entries", r.Entries), err, "obdgate ledger verify")
+	if es, err := s.Ledger().Entries(ctx, r.Entries-min(r.Entries, 1), 1); err == nil && len(es) == 1 && es[0].Time.After(p.now().Add(time.Minute)) {
+		add("clock", p.now().Format(time.RFC3339), errors.New("is behind the log's last entry"), "set the clock of this computer")
+	} else {
+		add("clock", p.now().Format(time.RFC3339), nil, "")
+	}
+	all, err := s.Recipients(ctx)
+	if err != nil {
+		add("recipients", "", err, "")
+	}
+	for _, r := range all {
+		err := r.Usable()
+		if end := r.Expires(); err == nil && end.Before(p.now().AddDate(0, 0, 30)) {
+			err = fmt.Errorf("its certificate ends on %s", end.Format(time.DateOnly))
+		}
+		add("recipient "+r.Name, r.URL, err, "enrol again: obdgate-collector keys, then obdgate recipient add --replace")
+	}
+}
