@@ -2,9 +2,7 @@ package elm_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -53,7 +51,13 @@ func serve(t *testing.T, v *sim.Vehicle, p elm.Personality, o elm.Options) *clie
 		require.NoError(t, <-ended)
 		_ = here.Close()
 	})
-	return &client{t: t, conn: here, r: bufio.NewReader(here), a: a, v: v}
+	c := newClient(t, here)
+	c.a, c.v = a, v
+	return c
+}
+
+func newClient(t *testing.T, conn net.Conn) *client {
+	return &client{t: t, conn: conn, r: bufio.NewReader(conn)}
 }
 
 // send writes text as it is and returns everything up to and including the prompt.
@@ -114,6 +118,9 @@ func transcript(t *testing.T, file string) {
 			}
 			require.NoError(t, err)
 		case "<":
+			if os.Getenv("ELM_TRANSCRIPT") == file { // to write a new one: leave the answers empty and take them from here
+				t.Logf("< %s", strings.Trim(strconv.Quote(got), `"`))
+			}
 			want, err := strconv.Unquote(`"` + rest + `"`)
 			require.NoError(t, err)
 			require.Equal(t, want, got, "%s:%d", file, at)
@@ -123,22 +130,4 @@ func transcript(t *testing.T, file string) {
 		}
 	}
 	require.NotZero(t, checked)
-}
-
-// printTranscript helps to write a transcript; it is not run by itself.
-func printTranscript(c *client, cmds ...string) string {
-	var out bytes.Buffer
-	for _, cmd := range cmds {
-		got := strconv.Quote(c.send(cmd + "\r"))
-		fmt.Fprintf(&out, "> %s\n< %s\n", cmd, got[1:len(got)-1])
-	}
-	return out.String()
-}
-
-func TestPrintTranscript(t *testing.T) {
-	if os.Getenv("ELM_PRINT") == "" {
-		t.Skip()
-	}
-	f := strings.Split(os.Getenv("ELM_PRINT"), ",")
-	fmt.Print(printTranscript(plug(t, f[0], f[1]), f[2:]...))
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"obdgate/internal/sim"
 
@@ -27,7 +28,10 @@ func ServePTY(ctx context.Context, path string, v *sim.Vehicle, p Personality, o
 	}
 	// The slave stays open so that the master can be read while no client is there.
 	defer slave.Close() //nolint:errcheck // it is being given up
-	m := &ptyMaster{File: master}
+	m, err := pollable(master)
+	if err != nil {
+		return err
+	}
 	defer m.Close() //nolint:errcheck // it is being given up
 	if _, err := term.MakeRaw(int(slave.Fd())); err != nil {
 		return fmt.Errorf("the pseudo terminal's settings: %w", err)
@@ -59,6 +63,21 @@ func publish(name, path string) error {
 		return err
 	}
 	return os.Symlink(name, path)
+}
+
+// pollable trades a blocking master for one whose reads and writes end when it is closed.
+func pollable(master *os.File) (*ptyMaster, error) {
+	defer master.Close() //nolint:errcheck // its duplicate lives on
+	fd, err := syscall.Dup(int(master.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("the pseudo terminal: %w", err)
+	}
+	syscall.CloseOnExec(fd)
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return nil, fmt.Errorf("the pseudo terminal: %w", err)
+	}
+	return &ptyMaster{File: os.NewFile(uintptr(fd), master.Name())}, nil
 }
 
 // ptyMaster may be closed more than once.
