@@ -164,7 +164,7 @@ func TestMoreAnswersThanECUs(t *testing.T) {
 func TestOtherTraffic(t *testing.T) {
 	h := &half{v: newCar(), caps: link.Caps{HalfDuplex: true}}
 	l := &canned{half: h}
-	for _, f := range []frame.Frame{
+	l.frames = []frame.Frame{
 		{ID: 0x7E8, Flags: frame.Error, Len: 8, Data: [64]byte{4, 0x41, 0x0C, 1, 2}},
 		{ID: 0x7E8, Flags: frame.Remote},
 		{ID: 0x18DAF110, Flags: frame.Extended, Len: 5, Data: [64]byte{4, 0x41, 0x0C, 1, 2}},
@@ -172,8 +172,6 @@ func TestOtherTraffic(t *testing.T) {
 		{ID: 0x486B10, Flags: frame.Legacy, Len: 4, Data: [64]byte{0x41, 0x0C, 1, 2}},
 		{ID: 0x7E8},
 		{ID: 0x7E9, Len: 5, Data: [64]byte{4, 0x41, 0x0C, 1, 2}},
-	} {
-		l.frames = append(l.frames, f)
 	}
 	n := 0
 	c := diag.New(l, diag.Options{Tap: func(frame.Frame) { n++ }})
