@@ -185,6 +185,26 @@ func (l *Ledger) inclusion(ctx context.Context, tx DBTX, seq uint64) ([][]byte, 
 	return path, t.head, err
 }
 
+// ProvedEntries returns the entries of a visit that still has its key, each with its proof of inclusion under one head.
+func (l *Ledger) ProvedEntries(ctx context.Context, visit string) (entries []Entry, head Head, paths [][][]byte, err error) {
+	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, Head{}, nil, err
+	}
+	defer tx.Rollback()
+	if entries, err = l.visitEntries(ctx, tx, visit); err != nil {
+		return nil, Head{}, nil, err
+	}
+	for _, e := range entries {
+		var path [][]byte
+		if path, head, err = l.inclusion(ctx, tx, e.Seq); err != nil {
+			return nil, Head{}, nil, err
+		}
+		paths = append(paths, path)
+	}
+	return entries, head, paths, nil
+}
+
 // Consistency proves that the log as it stood with size entries is the beginning of the log under head.
 func (l *Ledger) Consistency(ctx context.Context, size uint64) (path [][]byte, head Head, err error) {
 	t, err := l.loadTip(ctx, l.db)

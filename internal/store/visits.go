@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -191,9 +192,26 @@ func (s *Store) FindByVIN(ctx context.Context, v vin.VIN) ([]Summary, error) {
 		s.station.vinTag(v.Reveal()))
 }
 
-// ClosedBefore returns the visits that were closed before t, oldest first: what retention looks at.
-func (s *Store) ClosedBefore(ctx context.Context, t time.Time) ([]Summary, error) {
-	return s.list(ctx, `SELECT id, opened, closed, vin IS NOT NULL, scans FROM store_visits WHERE closed < ? ORDER BY closed, id`, t.UnixMilli())
+// DueForRetention returns the closed visits retention has to look at by now, oldest first.
+func (s *Store) DueForRetention(ctx context.Context, now time.Time) ([]Summary, error) {
+	return s.list(ctx, `SELECT id, opened, closed, vin IS NOT NULL, scans FROM store_visits
+		WHERE closed IS NOT NULL AND (due IS NULL OR due <= ?) ORDER BY closed, id`, now.UnixMilli())
+}
+
+// SetRetention notes when retention has to look at a visit again.
+func (s *Store) SetRetention(ctx context.Context, id string, due time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE store_visits SET due = ? WHERE id = ?`, due.UnixMilli(), id)
+	return Explain(err)
+}
+
+// ExportVisit returns everything stored of what was read in a visit as JSON, identities revealed: the machine-readable copy
+// a customer may ask for.
+func (s *Store) ExportVisit(ctx context.Context, id string) (json.RawMessage, error) {
+	v, err := s.Visit(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return encodeVisit(v)
 }
 
 func (s *Store) list(ctx context.Context, query string, args ...any) ([]Summary, error) {
@@ -263,13 +281,30 @@ func (s *Store) CloseVisit(ctx context.Context, id string, at time.Time, drop fu
 // new key and the old key is destroyed. reason is a stable key for the ledger, such as obfcm-refused. It returns how many
 // values went; none is no error and leaves no entry.
 func (s *Store) Shred(ctx context.Context, id, reason string, drop func(reading.Key) bool) (int, error) {
+	return s.shred(ctx, id, reason, func(v *visit.Visit) int { return dropReadings(v, drop) })
+}
+
+// ShredOrder removes the order note of a visit in the same way and reports whether there was one.
+func (s *Store) ShredOrder(ctx context.Context, id, reason string) (bool, error) {
+	n, err := s.shred(ctx, id, reason, func(v *visit.Visit) int {
+		if v.Order == "" {
+			return 0
+		}
+		v.Order = ""
+		return 1
+	})
+	return n > 0, err
+}
+
+// shred lets change remove values and counts them.
+func (s *Store) shred(ctx context.Context, id, reason string, change func(*visit.Visit) int) (int, error) {
 	n := 0
 	err := s.Tx(ctx, func(tx *sql.Tx) error {
 		v, err := s.readVisit(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		if n = dropReadings(&v, drop); n == 0 {
+		if n = change(&v); n == 0 {
 			return nil
 		}
 		if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {

@@ -11,6 +11,7 @@ CREATE TABLE store_visits (
     closed INTEGER,
     vin    BLOB,             -- keyed hash, for look-up; NULL until read
     scans  INTEGER NOT NULL,
+    due    INTEGER,          -- when retention has to look at it again; NULL = it has not looked yet
     rev    INTEGER NOT NULL, -- goes up by one with every change
     body   BLOB NOT NULL     -- sealed under the visit's body key
 ) STRICT;
