@@ -2,6 +2,7 @@ package scan
 
 import (
 	"io"
+	"time"
 
 	"obdgate/internal/canlog"
 	"obdgate/internal/frame"
@@ -39,6 +40,7 @@ func (t *tags) take(f *frame.Frame, tag policy.FrameTag) {
 		return
 	}
 	masked := *f
+	masked.Time = masked.Time.Truncate(time.Microsecond) // what every reader of candump logs understands
 	policy.Mask(&masked, tag.Personal)
 	t.line = canlog.Append(t.line[:0], &masked, "can0")
 	t.line = append(t.line, '\n')
