@@ -32,10 +32,10 @@ type Options struct {
 	Home string // directory with identity.json and, by default, collector.db; made with mode 0700
 	DSN  string // "" = SQLite in Home; postgres://… = PostgreSQL, several hosts allowed
 
-	Name    string         // the organisation that receives; goes into enrolments and, encoded, into receipts
-	Country string         // ISO 3166-1 alpha-2, where the data is held
-	Role    recipient.Role // controller (default) or processor
-	URL     string         // https base address stations use; its host goes into the server certificate
+	Name    string // the organisation that receives; goes into enrolments and, encoded, into receipts
+	Country string // ISO 3166-1 alpha-2, where the data is held
+	Role    string // controller (default) or processor
+	URL     string // https base address stations use; its host goes into the server certificate
 
 	MustExist bool // Open refuses with ErrNotSetUp instead of making keys
 	Logger    *slog.Logger

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -53,7 +55,17 @@ func openDatabase(ctx context.Context, o Options) (*database, error) {
 		// A receipt promises that the envelope survives a power cut: synchronous FULL. Erasing overwrites: secure_delete.
 		q := url.Values{"_txlock": {"immediate"}, "_pragma": {
 			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(ON)", "foreign_keys(ON)"}}
-		dsn = (&url.URL{Scheme: "file", Path: filepath.ToSlash(filepath.Join(o.Home, "collector.db")), RawQuery: q.Encode()}).String()
+		path := filepath.Join(o.Home, "collector.db")
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would use the umask; its side files take this mode
+		if err != nil {
+			return nil, err
+		}
+		_ = f.Close()
+		slashed := filepath.ToSlash(path)
+		if runtime.GOOS == "windows" && !strings.HasPrefix(slashed, "/") {
+			slashed = "/" + slashed
+		}
+		dsn = (&url.URL{Scheme: "file", Path: slashed, RawQuery: q.Encode()}).String()
 	}
 	db, err := sql.Open(driver, dsn)
 	if err != nil {

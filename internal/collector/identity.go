@@ -79,7 +79,7 @@ func openIdentity(o Options) (*identity, error) {
 	}
 	want := doc
 	want.Name, want.Country = cmp.Or(o.Name, doc.Name), cmp.Or(o.Country, doc.Country)
-	want.Role, want.URL = cmp.Or(o.Role, doc.Role, recipient.Controller), cmp.Or(o.URL, doc.URL)
+	want.Role, want.URL = cmp.Or(recipient.Role(o.Role), doc.Role, recipient.Controller), cmp.Or(o.URL, doc.URL)
 	if want.Name != doc.Name || want.Country != doc.Country || want.Role != doc.Role || want.URL != doc.URL {
 		if err := writeFile(path, want, os.Rename); err != nil {
 			return nil, err
