@@ -86,14 +86,14 @@ func (l *layout) answer(m marks, msg []byte, q *question) {
 	case 0x42:
 		l.freezeFrame(m, msg, q)
 	case 0x43, 0x47, 0x4A:
-		m.set(0, 1, l.echo)
-		if len(msg) >= 2 {
+		if len(msg) >= 2 && len(msg) >= 2+2*int(msg[1]) { // a short answer is no answer
+			m.set(0, 1, l.echo)
 			m.set(1, 2+2*int(msg[1]), l.codes[msg[0]-0x40])
 		}
 	case 0x46:
 		l.monitors(m, msg)
 	case 0x49:
-		if len(msg) >= 2 {
+		if len(msg) > 2 && (l.infos[0][msg[1]].tag != 0 || q != nil && q.asked(uint16(msg[1]))) {
 			m.set(0, 2, l.echo)
 			l.info(m, msg, 2, &l.infos[0][msg[1]], true)
 			l.bitmapInfos(m, msg)
@@ -112,7 +112,7 @@ func (l *layout) answer(m marks, msg []byte, q *question) {
 			m.set(0, 2, l.ack)
 		}
 	case 0x58:
-		if len(msg) >= 2 {
+		if len(msg) >= 2 && len(msg) >= 2+3*int(msg[1]) {
 			m.set(0, 1, l.echo)
 			m.set(1, 2+3*int(msg[1]), l.kwpCode)
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/goccy/go-yaml"
@@ -76,7 +77,7 @@ func parse(b []byte) (*document, error) {
 		return nil, fmt.Errorf("policy: the file has more than %d bytes", maxFile)
 	}
 	var d document
-	if err := yaml.UnmarshalWithOptions(b, &d, yaml.Strict()); err != nil {
+	if err := unmarshal(b, &d); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	if d.Version == "" {
@@ -99,6 +100,17 @@ func parse(b []byte) (*document, error) {
 		ids[r.ID] = true
 	}
 	return &d, nil
+}
+
+// unmarshal decodes strictly. The YAML library panics on some malformed files (a tag without a value before a list);
+// that is a fault of the file.
+func unmarshal(b []byte, d *document) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the file is not well-formed YAML")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(b, d, yaml.Strict())
 }
 
 // Keep says how long a category's values may be stored.

@@ -54,7 +54,6 @@ type session struct {
 	began time.Duration // when it began
 	last  uint64        // number plus one of the last held frame of it, 0 = none
 
-	after  FrameTag // of the last frame of the last complete message: a repetition of that frame has it too
 	q      question // last physical question to this ECU
 	answer [2]uint64
 }
@@ -159,12 +158,12 @@ func (t *Tagger) diagnostic(f *frame.Frame, r role) (FrameTag, bool) {
 		}
 		m := t.classify(s, f, e.Message)
 		ft := t.settle(f, t.frameTag(f, m, pos), r)
-		s.after = unknown
 		return ft, false
 	case e.Used:
 		return FrameTag{}, t.part(s, f, e, pci)
-	case errors.Is(e.Err, isotp.ErrDuplicate) && e.Kind == isotp.Consecutive:
-		return t.repeat(s, f)
+	case errors.Is(e.Err, isotp.ErrDuplicate) && s.last != 0:
+		t.repeat(s, f)
+		return FrameTag{}, true
 	case e.Kind == isotp.FlowControl && int(f.Len) >= pci+2 && isotp.Status(f.Data[pci-1]&0xF) <= isotp.Overflow:
 		pos := pci + 2
 		return t.settle(f, FrameTag{Tag: t.l.tags[t.l.flow], Personal: lengthMask(f) &^ (1<<pos - 1)}, r), false
@@ -208,31 +207,24 @@ func (t *Tagger) part(s *session, f *frame.Frame, e isotp.Event, pci int) bool {
 // complete decides on all frames of a message.
 func (t *Tagger) complete(s *session, f *frame.Frame, msg []byte) {
 	m := t.classify(s, f, msg)
-	lastOne := true
 	for n := s.last; n != 0; {
 		h := t.slot(n - 1)
 		h.ft = t.settle(&h.f, t.frameTag(&h.f, m[h.off:h.off+h.n], h.pos), s.role)
 		h.undecide, h.owner = false, nil
-		if lastOne {
-			s.after, lastOne = h.ft, false
-		}
 		n = h.prev
 	}
 	s.last, s.got = 0, 0
 	t.running--
 }
 
-// repeat is a consecutive frame sent twice: it carries what the frame before it carries.
-func (t *Tagger) repeat(s *session, f *frame.Frame) (FrameTag, bool) {
-	if s.last == 0 {
-		return s.after, false
-	}
+// repeat is a consecutive frame sent twice within a message: it carries what the frame before it carries, and a masked log
+// must show both alike. (A repetition of the last one is of no message: its padding may differ and nobody needs it.)
+func (t *Tagger) repeat(s *session, f *frame.Frame) {
 	before := t.slot(s.last - 1)
 	off, n, pos := before.off, before.n, before.pos
 	h := t.hold(f)
 	h.owner, h.undecide, h.prev, h.off, h.n, h.pos = s, true, s.last, off, n, pos
 	s.last = t.next
-	return FrameTag{}, true
 }
 
 // session finds the conversation of a sender, forgetting the one unheard for longest when there are too many.
@@ -252,7 +244,7 @@ func (t *Tagger) session(key uint64, r role, ext bool, addr byte) *session {
 	} else {
 		s = &session{}
 	}
-	*s = session{key: key, role: r, ext: ext, after: unknown, rx: isotp.NewReceiver(isotp.Config{Ext: ext, Target: addr, Passive: true}, nil)}
+	*s = session{key: key, role: r, ext: ext, rx: isotp.NewReceiver(isotp.Config{Ext: ext, Target: addr, Passive: true}, nil)}
 	t.sessions[key] = s
 	return s
 }

@@ -13,12 +13,13 @@ var (
 	ErrContradiction = errors.New("contradictory rules")
 )
 
-// merge lays site over base. base is changed.
-func merge(base, site *document) (*document, error) {
-	ref, err := compile(base)
+// merge lays site over the built-in document, which it does not change.
+func merge(builtIn, site *document) (*document, error) {
+	ref, err := Default()
 	if err != nil {
 		return nil, err
 	}
+	base := &document{Version: builtIn.Version, Categories: maps.Clone(builtIn.Categories), Rules: slices.Clone(builtIn.Rules)}
 	for _, k := range slices.Sorted(maps.Keys(site.Categories)) {
 		if err := mergeCategory(base, ref, k, site.Categories[k]); err != nil {
 			return nil, err

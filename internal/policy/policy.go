@@ -42,8 +42,10 @@ type CategoryInfo struct {
 	Source     string // the statement that promises it
 }
 
+var embeddedDocument = sync.OnceValues(func() (*document, error) { return parse(embedded) })
+
 var embeddedPolicy = sync.OnceValues(func() (*Policy, error) {
-	d, err := parse(embedded)
+	d, err := embeddedDocument()
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func Load(overlay io.Reader) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: reading the overlay: %w", err)
 	}
-	base, err := parse(embedded)
+	base, err := embeddedDocument()
 	if err != nil {
 		return nil, err
 	}

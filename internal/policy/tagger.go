@@ -215,9 +215,6 @@ func (t *Tagger) expire(now time.Duration) {
 // never is later than any frame.
 const never = time.Duration(1<<63 - 1)
 
-// unknown is the tag of a frame of which nothing is known.
-var unknown = FrameTag{Personal: ^uint64(0)}
-
 // lose gives up the running message of a conversation.
 func (t *Tagger) lose(s *session) {
 	s.rx.Reset()
@@ -235,7 +232,7 @@ func (t *Tagger) give(s *session) {
 	if s.last != 0 {
 		t.running--
 	}
-	s.last, s.got, s.after = 0, 0, unknown
+	s.last, s.got = 0, 0
 }
 
 // settle adds what the broadcast database says of an identifier that is not reserved for diagnostics: a frame that could

@@ -48,7 +48,7 @@ func TestTagger(t *testing.T) {
 			7E8#215A5A5A43443057 => technical/vehicle-identity 215A5A5A43443057
 			7E8#215A5A5A43443057 => technical/vehicle-identity 215A5A5A43443057
 			7E8#2230303030303031 => technical/vehicle-identity 2230303030303031
-			7E8#2230303030303031 => technical/vehicle-identity 2230303030303031`},
+			7E8#2230303030303031 => personal/unclassified 2200000000000000`},
 		{"two ECUs interleaved: one message of each kind, order kept", `
 			7E8#1014490201575657 => technical/vehicle-identity 1014490201575657
 			7E9#100A411C00 0D4D1F 01 => personal/unclassified 100A000000000000
