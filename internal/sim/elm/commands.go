@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -41,9 +42,17 @@ func text(f func(s *session) string) func(*session, string) string {
 
 // commands is the set of the genuine chip with the version that brought each (ELM32x AT Commands, Elm Electronics;
 // ELM327DSJ p. 90).
-var commands []command
+// It is made at first use: handlers look commands up again (AT PP), so a variable initialised in place would be a cycle.
+func commands() []command {
+	commandsOnce.Do(func() { commandSet = table() })
+	return commandSet
+}
 
-// The table calls handlers that look commands up again (AT PP); a variable initialised in place would be a cycle.
+var (
+	commandsOnce sync.Once
+	commandSet   []command
+)
+
 func table() []command {
 	return []command{
 		{"@1", V10, text(func(s *session) string { return s.p.Device })},
@@ -131,8 +140,6 @@ func table() []command {
 	}
 }
 
-func init() { commands = table() }
-
 // fits reports whether text matches a pattern and returns what stands behind the fixed beginning.
 func fits(pattern, text string) (arg string, ok bool) {
 	pattern = strings.ReplaceAll(pattern, " ", "")
@@ -212,8 +219,9 @@ func (s *session) command(line string) {
 
 // at finds and runs an AT command.
 func (s *session) at(text string) string {
-	for i := range commands {
-		c := &commands[i]
+	set := commands()
+	for i := range set {
+		c := &set[i]
 		if arg, ok := fits(c.pattern, text); ok && s.p.knows(c) {
 			return c.do(s, arg)
 		}
