@@ -151,7 +151,7 @@ func (c *chip) char(x byte) {
 	s, known := c.script(cmd, c.count[cmd])
 	c.count[cmd]++
 	if !known {
-		s.text = c.builtin(cmd)
+		s = say{text: c.builtin(cmd)}
 	}
 	if s.after == 0 {
 		c.send(s.text)

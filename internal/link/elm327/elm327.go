@@ -101,16 +101,21 @@ func start(ctx context.Context, addr address, open opener, bauds []int) (*Link, 
 func (l *Link) work() {
 	defer close(l.done)
 	defer func() { _ = l.a.pump.close() }()
+	idle := l.a.pump.rx
 	for {
 		select {
 		case j := <-l.jobs:
+			if err := l.failed(); err != nil {
+				l.finish(j, nil, err)
+				continue
+			}
 			frames, err := l.serve(j)
 			l.finish(j, frames, err)
-		case b, ok := <-l.a.pump.rx:
+		case b, ok := <-idle:
 			if !ok {
 				l.fail(l.a.pump.gone)
-				<-l.stop
-				return
+				idle = nil
+				continue
 			}
 			l.a.unasked(b)
 		case <-l.stop:

@@ -35,6 +35,8 @@ func hexBytes(dst, digits []byte) (int, error) {
 			v = c - '0'
 		case c >= 'A' && c <= 'F':
 			v = c - 'A' + 10
+		case c >= 'a' && c <= 'f':
+			v = c - 'a' + 10
 		default:
 			return n, errHex
 		}

@@ -62,6 +62,8 @@ var statusCases = []struct {
 	{"0:490201", NoStatus, ""},
 	{"12.6V", NoStatus, ""},
 	{"HELLO", NoStatus, ""},
+	{"Searching...", Searching, ""},
+	{"7e8 06 41 00 be", NoStatus, "7e8 06 41 00 be"},
 }
 
 func TestClassify(t *testing.T) {
@@ -200,7 +202,7 @@ func FuzzParseCAN(f *testing.F) {
 	for _, c := range statusCases {
 		f.Add([]byte(c.line), false)
 	}
-	squeeze := func(s string) string { return strings.ReplaceAll(s, " ", "") }
+	squeeze := func(s string) string { return strings.ToUpper(strings.ReplaceAll(s, " ", "")) }
 	f.Fuzz(func(t *testing.T, line []byte, ext bool) {
 		s, data := Classify(line)
 		if len(data) == 0 {
@@ -248,7 +250,7 @@ func FuzzParseLegacy(f *testing.F) {
 		if err := fr.Validate(); err != nil || !fr.Is(frame.Legacy) {
 			t.Fatalf("not a legacy frame: %v", err)
 		}
-		text := strings.ReplaceAll(string(line), " ", "")
+		text := strings.ToUpper(strings.ReplaceAll(string(line), " ", ""))
 		data := fmt.Sprintf("%X", fr.Bytes())
 		if !strings.HasPrefix(text, fr.IDString()) || !strings.Contains(text[6:], data) || len(text) > 6+2+len(data)+2 {
 			t.Fatalf("%q was read as %s %s", text, fr.IDString(), data)

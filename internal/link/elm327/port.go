@@ -128,7 +128,7 @@ func (p *tcpPort) Close() error {
 // openError turns what the system says into a link.Error with advice.
 func openError(uri string, err error) error {
 	e := &link.Error{Op: "open", URI: uri, Err: fmt.Errorf("%w: %w", link.ErrNoAdapter, withoutPath(err))}
-	var ne net.Error
+	var ne *net.OpError // not net.Error, which every errno is
 	switch {
 	case errors.Is(err, context.Canceled):
 		e.Err = err

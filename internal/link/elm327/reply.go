@@ -17,8 +17,8 @@ const (
 const MaxLine = 192
 
 // Splitter cuts the byte stream of an adapter into lines and prompts. It drops NUL bytes, other control characters and
-// bytes from 0x80 on (the UART of some chips makes them up), turns letters to upper case and skips empty lines. The zero
-// value is ready; a Splitter allocates nothing.
+// bytes from 0x80 on (the UART of some chips makes them up) and skips empty lines. The zero value is ready; a Splitter
+// allocates nothing.
 type Splitter struct {
 	buf  [MaxLine]byte
 	n    int
@@ -58,9 +58,6 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 			s.over = true
 		case c == ' ' && s.n == 0:
 		default:
-			if c >= 'a' && c <= 'z' {
-				c -= 'a' - 'A'
-			}
 			s.buf[s.n] = c
 			s.n++
 		}
@@ -170,7 +167,7 @@ func isEcho(line, sent []byte) bool {
 		if c == ' ' {
 			continue
 		}
-		if i == len(sent) || sent[i] != c {
+		if i == len(sent) || sent[i] != upper(c) {
 			return false
 		}
 		i++
@@ -184,7 +181,7 @@ func isPending(data []byte) bool {
 	n := 0
 	for _, c := range data {
 		if c != ' ' && n < len(d) {
-			d[n] = c
+			d[n] = upper(c)
 			n++
 		}
 	}

@@ -256,9 +256,9 @@ func (a *adapter) identify(stop <-chan struct{}) error {
 
 // name is what people see: the banner, and the STN chip behind it.
 func (a *adapter) name() string {
-	n := cut(strings.ReplaceAll(a.banner, "ELM327 V", "ELM327 v"))
+	n := cut(a.banner)
 	if a.stn != "" {
-		n += " (" + cut(strings.ReplaceAll(a.stn, " V", " v")) + ")"
+		n += " (" + cut(a.stn) + ")"
 	}
 	return n
 }

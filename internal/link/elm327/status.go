@@ -143,8 +143,8 @@ const maxStatusText = 96
 
 // Classify says what a line is. Data (hex digits and spaces, maybe behind SEARCHING... or BUS INIT: OK) is returned as
 // data, a part of line; a line that is damaged, or is about damage, has none. NoStatus without data is a line of neither
-// kind: junk, or the text of an AT answer. line must be upper case and free of control characters, as Splitter delivers
-// it. Classify allocates nothing.
+// kind: junk, or the text of an AT answer. line must be free of control characters, as Splitter delivers it. Classify
+// allocates nothing.
 func Classify(line []byte) (s Status, data []byte) {
 	text := -1 // last character that is not data
 	for i := len(line) - 1; i >= 0; i-- {
@@ -163,7 +163,7 @@ func Classify(line []byte) (s Status, data []byte) {
 	n := 0
 	for _, c := range line {
 		if c != ' ' && n < len(buf) {
-			buf[n] = c
+			buf[n] = upper(c)
 			n++
 		}
 	}
@@ -208,4 +208,11 @@ func isErrNumber(b []byte) bool {
 	return len(b) == 5 && string(b[:3]) == "ERR" && isHex(b[3]) && isHex(b[4])
 }
 
-func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'A' && c <= 'F' }
+func isHex(c byte) bool { return c >= '0' && c <= '9' || upper(c) >= 'A' && upper(c) <= 'F' }
+
+func upper(c byte) byte {
+	if c >= 'a' && c <= 'z' {
+		return c - ('a' - 'A')
+	}
+	return c
+}

@@ -1,0 +1,184 @@
+package elm327
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/link"
+
+	"github.com/stretchr/testify/require"
+)
+
+func ext(b byte) *byte { return &b }
+
+// Which commands lead from one request's settings to the next one's. Round trips are what makes a scan slow, so what is
+// not needed must not be sent.
+func TestPlan(t *testing.T) {
+	fn := func(id uint32, data ...byte) frame.Frame { return frame.New(id, 0, data...) }
+	type step struct {
+		f    frame.Frame
+		h    link.Hint
+		want string
+	}
+	first6 := "ATTP6 ATH1 ATS0 ATCAF1"
+	for _, c := range []struct {
+		name  string
+		p     protocol
+		can   adapterCan
+		steps []step
+	}{
+		{"functional needs no header", 6, adapterCan{}, []step{
+			{fn(0x7DF), link.Hint{}, first6},
+			{fn(0x7DF), link.Hint{}, ""},
+		}},
+		{"one ECU and back", 6, adapterCan{}, []step{
+			{fn(0x7DF), link.Hint{}, first6},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0"},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, ""},
+			{fn(0x7DF), link.Hint{}, "ATSH7DF"},
+			{fn(0x7DF), link.Hint{}, ""},
+		}},
+		{"waiting time", 6, adapterCan{}, []step{
+			{fn(0x7DF), link.Hint{}, first6},
+			{fn(0x7DF), link.Hint{Wait: 120 * time.Millisecond}, "ATST1E"},
+			{fn(0x7DF), link.Hint{Wait: 120 * time.Millisecond}, ""},
+			{fn(0x7DF), link.Hint{Wait: 5 * time.Second}, "ATSTFF"},
+			{fn(0x7DF), link.Hint{}, "ATST32"},
+		}},
+		{"another maker's pair and back", 6, adapterCan{}, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E ATFCSH714 ATFCSD300000 ATFCSM1"},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0 ATAR ATFCSM0"},
+		}},
+		{"several may answer", 6, adapterCan{}, []step{
+			{fn(0x7DF), link.Hint{Accept: []uint32{0x7E8, 0x7E9, 0x77E}}, first6 + " ATCF768 ATCM768"},
+		}},
+		{"BMW's addressing", 6, adapterCan{}, []step{
+			{fn(0x6F1), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: ext(0x12)},
+				first6 + " ATCEA12 ATSH6F1 ATCRA612 ATFCSH6F1 ATFCSD12300000 ATFCSM1"},
+			{fn(0x6F1), link.Hint{Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: ext(0x60)},
+				"ATCEA60 ATCRA660 ATFCSH6F1 ATFCSD60300000 ATFCSM1"},
+			{fn(0x7DF), link.Hint{}, "ATCEA ATSH7DF ATAR ATFCSM0"},
+		}},
+		{"29 bit", 7, adapterCan{}, []step{
+			{fn(0x18DB33F1), link.Hint{}, "ATTP7 ATH1 ATS0 ATCAF1"},
+			{fn(0x18DA10F1), link.Hint{Accept: []uint32{0x18DAF110}, FlowTo: 0x18DA10F1}, "ATSHDA10F1"},
+			{fn(0x17FC0076), link.Hint{Accept: []uint32{0x17FE0076}, FlowTo: 0x17FC0076},
+				"ATCP17 ATSHFC0076 ATCRA17FE0076 ATFCSH17FC0076 ATFCSD300000 ATFCSM1"},
+			{fn(0x18DB33F1), link.Hint{}, "ATCP18 ATSHDB33F1 ATAR ATFCSM0"},
+		}},
+		{"K-line", autoProtocol, adapterCan{}, []step{
+			{askLegacy, link.Hint{}, "ATSP0 ATH1 ATS0 ATCAF1"},
+			{frame.New(0x8210F1, frame.Legacy, 1, 0), link.Hint{}, "ATSH8210F1"},
+		}},
+		{"a copy that has little", 6, adapterCan{noTP: true, noFlow: true, noFilter: true, noST: true}, []step{
+			{fn(0x714), link.Hint{Wait: time.Second, Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATSP6 ATH1 ATS0 ATCAF1 ATSH714"},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			have := settings{proto: noProtocol}
+			for i, s := range c.steps {
+				w := want(&s.f, s.h, c.p, c.can)
+				var said []string
+				for _, cmd := range plan(have, w, c.can) {
+					said = append(said, cmd.text)
+				}
+				require.Equal(t, s.want, strings.Join(said, " "), "step %d", i+1)
+				have = w
+			}
+		})
+	}
+}
+
+// A change of protocol closes the open one and makes the header right for the new one.
+func TestPlanChangesProtocol(t *testing.T) {
+	engine := want(&askEngine, link.Hint{}, 6, adapterCan{})
+	var said []string
+	for _, cmd := range plan(engine, want(&ask29, link.Hint{}, 7, adapterCan{}), adapterCan{}) {
+		said = append(said, cmd.text)
+	}
+	require.Equal(t, "ATPC ATTP7 ATH1 ATS0 ATCAF1 ATSHDB33F1", strings.Join(said, " "))
+}
+
+func TestRequestText(t *testing.T) {
+	for _, c := range []struct {
+		f      frame.Frame
+		ext    bool
+		expect int
+		want   string
+	}{
+		{askSupport, false, 0, "0100"},
+		{askSupport, false, 2, "01002"},
+		{askSupport, false, 10, "0100"},
+		{frame.New(0x7E0, 0, 7, 1, 2, 3, 4, 5, 6, 7), false, 0, "01020304050607"},
+		{frame.New(0x6F1, 0, 0x12, 3, 0x22, 0xF1, 0x90), true, 1, "22F1901"},
+		{askLegacy, false, 0, "0100"},
+	} {
+		got, err := request(&c.f, c.ext, c.expect)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got)
+	}
+}
+
+// What the settings do on the wire: hints, refusals, and that a request says how many lines it expects.
+func TestHints(t *testing.T) {
+	refuse := map[string]bool{}
+	chip := newChip(func(cmd string, _ int) (say, bool) {
+		switch {
+		case refuse[cmd]:
+			return say{text: "?\r\r>"}, true
+		case cmd == "0100", cmd == "01002":
+			return say{text: support}, true
+		case cmd == "222240":
+			return say{text: "77E046222400A\r\r>"}, true
+		case cmd == "22F190":
+			return say{text: "77E100A62F190414243\r\r>"}, true
+		}
+		return say{}, false
+	})
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		require.Equal(t, []string{"ATTP6", "ATH1", "ATS0", "ATCAF1", "0100"}, chip.said())
+		l.SetHint(link.Hint{Frames: 2})
+		_, errs = ask(t, l, askSupport)
+		require.Empty(t, errs)
+		require.Equal(t, []string{"01002"}, chip.said())
+		_, errs = ask(t, l, askSupport)
+		require.Empty(t, errs)
+		require.Equal(t, []string{"0100"}, chip.said(), "a hint holds for one Send")
+
+		// The digit refused: asked again without it, and never used again.
+		refuse["01002"] = true
+		for range 2 {
+			l.SetHint(link.Hint{Frames: 2})
+			frames, errs := ask(t, l, askSupport)
+			require.Empty(t, errs)
+			require.Len(t, frames, 2)
+		}
+		require.Equal(t, []string{"01002", "0100", "0100"}, chip.said())
+
+		// A copy without user flow control still reads short answers of such an ECU, and says why long ones stop.
+		pair := link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}
+		refuse["ATFCSH714"], refuse["ATFCSM1"] = true, true
+		l.SetHint(pair)
+		frames, errs := ask(t, l, frame.New(0x714, 0, 3, 0x22, 0x22, 0x40))
+		require.Empty(t, errs)
+		require.Equal(t, []string{"77E#046222400A"}, ids(frames))
+		l.SetHint(pair)
+		frames, errs = ask(t, l, frame.New(0x714, 0, 3, 0x22, 0xF1, 0x90))
+		require.Len(t, frames, 1)
+		require.Len(t, errs, 1)
+		require.ErrorIs(t, errs[0], link.ErrUnsupported)
+		require.ErrorContains(t, errs[0], "long answer")
+
+		// A header that is refused cannot be asked through.
+		refuse["ATSH7E5"] = true
+		_, errs = ask(t, l, frame.New(0x7E5, 0, 2, 1, 0))
+		require.ErrorIs(t, errs[0], link.ErrUnsupported)
+		require.ErrorContains(t, errs[0], "ATSH7E5")
+		_, errs = ask(t, l, askSupport)
+		require.Empty(t, errs, "after a refused header the link goes on")
+	})
+}
