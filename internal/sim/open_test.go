@@ -71,7 +71,7 @@ func TestTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := sim.Open(t.Context(), "sim:golf8?traffic=1")
 		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), 2050*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2045*time.Millisecond)
 		defer cancel()
 		count := map[uint32]int{}
 		for {
@@ -82,7 +82,7 @@ func TestTraffic(t *testing.T) {
 			}
 			count[f.ID]++
 		}
-		require.Equal(t, map[uint32]int{0x0FD: 102, 0x3A1: 10, 0x4C2: 4, 0x4C8: 4, 0x4CA: 2, 0x5F0: 4}, count)
+		require.Equal(t, map[uint32]int{0x0A5: 40, 0x0D9: 2, 0x153: 102, 0x1D0: 4, 0x1E1: 4, 0x2B2: 2, 0x2D0: 2, 0x310: 10, 0x3C2: 4 + 2, 0x5F3: 2}, count)
 	})
 }
 

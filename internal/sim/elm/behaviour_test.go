@@ -155,15 +155,15 @@ func TestMonitor(t *testing.T) {
 	require.NoError(t, err)
 	synctest.Test(t, func(t *testing.T) {
 		c := serve(t, v, p, elm.Options{Scale: 1})
-		c.setup("ATE0", "ATSP6", "ATH1", "ATS0", "ATCRA4C8")
+		c.setup("ATE0", "ATSP6", "ATH1", "ATS0", "ATCRA2D0")
 		go func() { _, _ = c.conn.Write([]byte("ATMA\r")) }()
 		start := time.Now()
 		for range 4 {
 			line, err := c.r.ReadString('\r')
 			require.NoError(t, err)
-			require.Equal(t, "4C84D204A414E53454E\r", line)
+			require.Equal(t, "2D04452562D4B455937\r", line)
 		}
-		require.InDelta(t, 2*time.Second, time.Since(start), float64(200*time.Millisecond))
+		require.InDelta(t, 4*time.Second, time.Since(start), float64(200*time.Millisecond))
 		require.Equal(t, "STOPPED\r\r>", c.send("x"))
 		c.setup("ATAR")
 		require.Equal(t, []string{"ELM327 v1.4b"}, c.do("ATI"))
@@ -326,4 +326,44 @@ func BenchmarkRequest(b *testing.B) {
 	}
 	_ = here.Close()
 	require.NoError(b, <-done)
+}
+
+// Each deviation of a copy shows in what the client gets.
+func TestQuirks(t *testing.T) {
+	type step struct{ cmd, want string }
+	for name, c := range map[string]struct {
+		car   string
+		quirk elm.Quirks
+		steps []step
+	}{
+		"SP forgets S0":     {"golf8", elm.Quirks{ResetOnSP: true}, []step{{"ATS0", "OK"}, {"ATSP6", "OK"}, {"ATSH7E0", "OK"}, {"0105", "41 05 7B "}}},
+		"DPN is a constant": {"legacy", elm.Quirks{DPN: "A6"}, []step{{"ATDPN", "A6"}}},
+		"ST does nothing":   {"tahoe", elm.Quirks{IgnoreST: true}, []step{{"ATSP7", "OK"}, {"ATSHDA10F1", "OK"}, {"ATSTFF", "OK"}, {"19020D", "7F 19 78 "}}},
+		"requests are cut":  {"golf8", elm.Quirks{RequestBytes: 2}, []step{{"ATSP6", "OK"}, {"ATSH7E0", "OK"}, {"010C05", "41 0C 0B E8 "}}},
+		"waits after 78": {"tahoe", elm.Quirks{WaitsFor78: true}, []step{{"ATSP7", "OK"}, {"ATSHDA10F1", "OK"},
+			{"19020D", "7F 19 78 |00B|0: 59 02 CF 01 91 11 |1: 08 C4 05 81 08 AA AA "}}},
+		"no checksum": {"legacy", elm.Quirks{NoChecksum: true}, []step{{"ATSP5", "OK"}, {"ATH1", "OK"}, {"ATSHC110F1", "OK"}, {"0105", "BUS INIT: OK|83 F1 10 41 05 7D "}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := elm.ByName("")
+			require.NoError(t, err)
+			p.Quirks = c.quirk
+			v, err := sim.Load(c.car)
+			require.NoError(t, err)
+			cl := serve(t, v, p, elm.Options{})
+			cl.setup("ATE0")
+			for _, s := range c.steps {
+				require.Equal(t, s.want, strings.Join(cl.do(s.cmd), "|"), s.cmd)
+			}
+		})
+	}
+}
+
+// R0 does not wait: the answer is never seen, and the ECU was asked all the same.
+func TestNoResponses(t *testing.T) {
+	c := plug(t, "golf8", "")
+	c.setup("ATE0", "ATSP6", "ATR0")
+	require.Equal(t, "\r>", c.send("0105\r"))
+	require.Len(t, c.v.Log(), 1)
+	require.Equal(t, "REQ 7DF 0105", c.v.Log()[0].String())
 }
