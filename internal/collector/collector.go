@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"obdgate/internal/consent"
@@ -56,6 +57,10 @@ type Collector struct {
 func Open(ctx context.Context, o Options) (*Collector, error) {
 	if o.Home == "" {
 		return nil, fmt.Errorf("%w: a home directory is needed", ErrSettings)
+	}
+	var err error
+	if o.Home, err = filepath.Abs(o.Home); err != nil {
+		return nil, err
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -207,6 +207,7 @@ func TestReceiptForEverySameEnvelope(t *testing.T) {
 		wg.Wait()
 		require.Equal(t, 1, count(t, s))
 
+		c.CloseIdleConnections()
 		s.stop() // and after a restart
 		s = serve(t, o)
 		_, again := post(t, client(t, b, false), s.url, e.Append(nil))
@@ -432,7 +433,7 @@ func TestManyEnvelopes(t *testing.T) {
 }
 
 func TestSettingsAndKeys(t *testing.T) {
-	home := filepath.Join(t.TempDir(), "new", "home")
+	home := filepath.Join(t.TempDir(), "new", "home dir?#%41")
 	_, err := collector.Open(t.Context(), collector.Options{Home: home, MustExist: true})
 	require.ErrorIs(t, err, collector.ErrNotSetUp)
 	c, err := collector.Open(t.Context(), collector.Options{Home: home})
