@@ -72,6 +72,7 @@ func (p *program) runScan(ctx context.Context, uri string, o scanOptions) (err e
 	}
 	defer func() { err = errors.Join(err, closeRecord()) }()
 	return p.withStore(ctx, func(s *store.Store) error {
+		p.retain(ctx, s)
 		if uri == "auto" {
 			if uri, err = p.findAdapter(ctx); err != nil {
 				return err

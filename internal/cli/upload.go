@@ -56,6 +56,7 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 	if o.dryRun {
 		return p.dryRun(ctx, s, o.visit)
 	}
+	p.retain(ctx, s)
 	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
 	if err != nil {
 		return err

@@ -41,6 +41,7 @@ func (p *program) visitOpen() *cobra.Command {
 				return usage("nl, de, fr or en", errors.New("there are no notices in this language"))
 			}
 			return p.withStore(c.Context(), func(s *store.Store) error {
+				p.retain(c.Context(), s)
 				v, err := s.OpenVisit(c.Context(), visit.Visit{Order: order, Language: language})
 				if err != nil {
 					return err
