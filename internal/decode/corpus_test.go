@@ -99,7 +99,7 @@ func (p pair) document(t testing.TB, frames bool) map[string]any {
 		req, _, _ = strings.Cut(req, "|")
 	}
 	res := decode.Read(decode.Record{Request: req, Response: p.lines(frames)})
-	b, err := json.Marshal(res.Document("en", reveal))
+	b, err := json.Marshal(res.Document(decode.Show{Reveal: reveal}))
 	require.NoError(t, err)
 	var out map[string]any
 	require.NoError(t, json.Unmarshal(b, &out))

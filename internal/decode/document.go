@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"obdgate/internal/diag"
@@ -18,9 +19,9 @@ import (
 type Document struct {
 	Request string   `json:"request"`
 	ECUs    []ECUDoc `json:"ecus"`
-	Status  []string `json:"status,omitempty"`  // what the adapter said instead of an answer
-	Ignored int      `json:"ignored,omitempty"` // lines that are no answer
-	Damaged int      `json:"damaged,omitempty"` // lines that were one and cannot be read
+	Status  []string `json:"status,omitempty"`        // what the adapter said instead of an answer
+	Ignored int      `json:"ignored,omitempty"`       // lines that are no answer
+	Damaged int      `json:"damaged_lines,omitempty"` // lines that were one and cannot be read
 	Error   string   `json:"error,omitempty"`
 }
 
@@ -56,6 +57,8 @@ type ReadingDoc struct {
 	Label       string `json:"label,omitempty"` // meaning of an enumerated value
 	Absent      string `json:"absent,omitempty"`
 	Note        string `json:"note,omitempty"`
+	Tag         string `json:"tag,omitempty"` // technical or personal
+	Category    string `json:"category,omitempty"`
 	Unconfirmed bool   `json:"unconfirmed,omitempty"` // fewer than two independent sources agree on position or scale
 	Raw         string `json:"raw,omitempty"`
 }
@@ -64,11 +67,13 @@ type ReadingDoc struct {
 type DTCDoc struct {
 	Code       string   `json:"code"`
 	Format     string   `json:"format"`
-	Status     string   `json:"status"`                // stored, pending, permanent, history
+	Status     string   `json:"status"`                // what matters most: permanent, stored, pending, history
+	States     []string `json:"states"`                // every memory the code is in
 	StatusByte string   `json:"status_byte,omitempty"` // ISO 14229 status, hexadecimal
 	StatusBits []string `json:"status_bits,omitempty"`
 	Text       string   `json:"text"`
 	Known      bool     `json:"known"` // the text is the standard's meaning, not "unknown code"
+	Tag        string   `json:"tag,omitempty"`
 }
 
 // TestDoc is one monitor test of service 06.
@@ -96,26 +101,41 @@ type OdometerDoc struct {
 
 // NRCDoc is a refusal.
 type NRCDoc struct {
-	Code    string `json:"code"` // hexadecimal
+	Service string `json:"service"` // hexadecimal
+	Code    string `json:"code"`    // hexadecimal
 	Name    string `json:"name"`
 	Hint    string `json:"hint,omitempty"`
 	Pending bool   `json:"pending,omitempty"` // asked for patience and said nothing more
 }
 
-// Document renders a Result. lang is the language of trouble code texts. reveal shows a vehicle's identity: only the room
-// that talks to the person who has the recording may give one; nil leaves identities out.
-func (r Result) Document(lang string, reveal func(reading.Identity) string) Document {
+// Show says how a Document is made. The zero value is allowed: English, no tags, identities left out.
+type Show struct {
+	Lang string // of trouble code texts
+	// Reveal shows a vehicle's identity. Only the room that talks to the person who has the recording gives one.
+	Reveal func(reading.Identity) string
+	// Tag gives the tag (technical, personal) and the category of a value.
+	Tag func(reading.Reading) (tag, category string)
+}
+
+// Document renders a Result. The answer to an empty recording, or to one where the adapter says why there is none, is
+// told by Status; Error is for what could not be read.
+func (r Result) Document(show Show) Document {
 	d := Document{Request: hexText(r.Request), ECUs: []ECUDoc{}, Status: r.Status, Ignored: r.Ignored, Damaged: r.Damaged}
-	if r.Err != nil {
+	if r.Err != nil && !(errors.Is(r.Err, ErrNoAnswer) && len(r.Status) > 0) {
 		d.Error = r.Err.Error()
 	}
 	for _, e := range r.ECUs {
-		d.ECUs = append(d.ECUs, e.document(r.Request, lang, reveal))
+		d.ECUs = append(d.ECUs, e.document(show))
 	}
 	return d
 }
 
-func (e ECU) document(req []byte, lang string, reveal func(reading.Identity) string) ECUDoc {
+// Failed reports whether anything was not decoded whole. A refusal and an adapter's NO DATA are whole answers.
+func (d Document) Failed() bool {
+	return d.Error != "" || d.Damaged > 0 || slices.ContainsFunc(d.ECUs, func(e ECUDoc) bool { return e.Error != "" })
+}
+
+func (e ECU) document(show Show) ECUDoc {
 	d := ECUDoc{ECU: e.Label, Payload: hexText(e.Payload), Readings: []ReadingDoc{}}
 	if e.Err != nil {
 		d.Error = e.Err.Error()
@@ -123,19 +143,27 @@ func (e ECU) document(req []byte, lang string, reveal func(reading.Identity) str
 	}
 	if e.Negative != nil {
 		n := diag.Negative{Service: e.Negative.Service, Code: e.Negative.Code}
-		d.NRC = &NRCDoc{Code: fmt.Sprintf("%02X", n.Code), Name: n.Name(), Hint: n.Hint(), Pending: n.Code == 0x78}
+		d.NRC = &NRCDoc{Service: fmt.Sprintf("%02X", n.Service), Code: fmt.Sprintf("%02X", n.Code), Name: n.Name(), Hint: n.Hint(), Pending: n.Code == 0x78}
 	}
 	for _, r := range e.Readings {
-		d.Readings = append(d.Readings, readingDoc(r, reveal))
-		d.collect(r, lang, reveal)
-	}
-	if len(e.Payload) > 0 && e.Negative == nil && (e.Err == nil || len(e.Readings) > 0) {
-		d.lists(req, e.Payload)
-	}
-	for i, r := range e.Readings {
-		if f, ok := obfcm.FieldOf(r.Key); ok && !f.Verified && d.Readings[i].Absent == "" {
+		var tag, category string
+		if show.Tag != nil {
+			tag, category = show.Tag(r)
+		}
+		if c, ok := dtc.Of(r); ok {
+			d.DTCs = append(d.DTCs, dtcDoc(c, show.Lang, tag))
+			continue
+		}
+		one := readingDoc(r, show.Reveal)
+		one.Tag, one.Category = tag, category
+		d.Readings = append(d.Readings, one)
+		d.collect(r, show.Reveal)
+		if f, ok := obfcm.FieldOf(r.Key); ok && !f.Verified && one.Absent == "" {
 			d.Layout = "unconfirmed"
 		}
+	}
+	if len(e.Payload) > 0 && e.Negative == nil && (e.Err == nil || len(e.Readings) > 0) {
+		d.lists(e.Payload)
 	}
 	if errors.Is(e.Err, obfcm.ErrLayout) {
 		d.Layout = "unknown"
@@ -144,7 +172,7 @@ func (e ECU) document(req []byte, lang string, reveal func(reading.Identity) str
 }
 
 // lists makes the lists a question asks for present, so that none is told apart from not asked.
-func (d *ECUDoc) lists(req, resp []byte) {
+func (d *ECUDoc) lists(resp []byte) {
 	switch {
 	case resp[0] == 0x43 || resp[0] == 0x47 || resp[0] == 0x4A || resp[0] == 0x58 || resp[0] == 0x59:
 		if d.DTCs == nil {
@@ -170,16 +198,13 @@ func (d *ECUDoc) lists(req, resp []byte) {
 }
 
 // collect puts a reading into the fields made for it.
-func (d *ECUDoc) collect(r reading.Reading, lang string, reveal func(reading.Identity) string) {
+func (d *ECUDoc) collect(r reading.Reading, reveal func(reading.Identity) string) {
 	key := string(r.Key)
 	text, isText := r.Value.(reading.Text)
 	q, isQuantity := r.Value.(reading.Quantity)
 	if id, ok := r.Value.(reading.Identity); ok && reveal != nil {
 		s := reveal(id)
 		d.VIN = &s
-	}
-	if e, ok := dtc.Of(r); ok {
-		d.DTCs = append(d.DTCs, dtcDoc(e, lang))
 	}
 	switch {
 	case isText && (key == "obd.09.04" || key == "uds.22.F804"):
@@ -241,9 +266,9 @@ func (d *ECUDoc) bitmap(r reading.Reading) {
 	}
 }
 
-func dtcDoc(e dtc.Entry, lang string) DTCDoc {
+func dtcDoc(e dtc.Entry, lang, tag string) DTCDoc {
 	_, known := dtc.Lookup(e.Code)
-	d := DTCDoc{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), Text: dtc.Text(e.Code, lang), Known: known}
+	d := DTCDoc{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), States: e.States(), Text: dtc.Text(e.Code, lang), Known: known, Tag: tag}
 	if e.HasStatus {
 		d.StatusByte, d.StatusBits = fmt.Sprintf("%02X", byte(e.Status)), e.Status.Names()
 	}
