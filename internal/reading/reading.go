@@ -10,9 +10,11 @@ import "slices"
 //	obd.SS.PP.field      … with several fields                          obd.01.01.mil_on
 //	obd.dtc.STATUS       a trouble code; STATUS stored|pending|permanent
 //	uds.22.DDDD[.field]  data identifier DDDD                            uds.22.F190
-//	uds.19.…             trouble codes and their records
+//	uds.19.SS.…          report SS of trouble codes: dtc, availability, raw
+//	kwp.SS.II            KWP2000 service SS, identifier II
 //	obfcm.field          consumption record                              obfcm.lifetime_fuel
 //	odometer             the mileage verdict's chosen value
+//	odometer.SS.ID       mileage in a maker's own identifier             odometer.22.D10D
 //	dbc.MESSAGE.SIGNAL   broadcast signal
 type Key string
 
