@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"obdgate/internal/i18n"
@@ -76,6 +77,13 @@ only where the customer has agreed.` + "\n" + exitHelp,
   obdgate scan elm:///dev/ttyUSB0
   obdgate consent record --visit v… --purpose service=yes --purpose obfcm=no --evidence "paper form 2026-114"`,
 		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return unknownCommand(c, args[0])
+		},
 		PersistentPreRunE: func(*cobra.Command, []string) error { return p.start() },
 	}
 	root.SetIn(p.In)
@@ -132,8 +140,18 @@ func group(use, short string, children ...*cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return usage("see: "+c.CommandPath()+" --help", errors.New("which one?"))
 		}
-		return usage("see: "+c.CommandPath()+" --help", fmt.Errorf("there is no %q", c.CommandPath()+" "+args[0]))
+		return unknownCommand(c, args[0])
 	}}
 	c.AddCommand(children...)
 	return c
+}
+
+// unknownCommand tells of a word that is no command of c, with those it may have meant.
+func unknownCommand(c *cobra.Command, word string) error {
+	hint := "see: " + c.CommandPath() + " --help"
+	c.SuggestionsMinimumDistance = 2
+	if close := c.SuggestionsFor(word); len(close) > 0 {
+		hint = "did you mean: " + c.CommandPath() + " " + strings.Join(close, ", ")
+	}
+	return usage(hint, fmt.Errorf("there is no %q", c.CommandPath()+" "+word))
 }

@@ -8,16 +8,18 @@ type Check struct {
 	Hint  string `json:"hint,omitempty"` // what to do when it is not ok
 }
 
-// Doctor writes the checks, what is wrong marked.
+// Doctor writes the checks, what is wrong marked, and under them what to do about it.
 func (t *Text) Doctor(checks []Check) error {
-	for _, c := range checks {
+	t.Rows(rowsOf(checks, func(i int) []string {
 		mark := "ok"
-		if !c.OK {
+		if !checks[i].OK {
 			mark = t.bad.Render("!!")
 		}
-		t.Rows([][]string{{mark, c.Name, c.Found}})
+		return []string{mark, checks[i].Name, checks[i].Found}
+	}))
+	for _, c := range checks {
 		if c.Hint != "" {
-			t.Line("      → %s", c.Hint)
+			t.Line("  %s → %s", c.Name, c.Hint)
 		}
 	}
 	return t.err
