@@ -148,3 +148,112 @@ func TestEveryPersonalityReadsALongAnswer(t *testing.T) {
 		})
 	}
 }
+
+// Cars on other buses, and ECUs outside the standard pairs, through the adapters that can carry them.
+func TestCarsOfEveryKind(t *testing.T) {
+	engine, cluster := byte(0x12), byte(0x60)
+	for _, c := range []struct {
+		car      string
+		ask      frame.Frame
+		hint     link.Hint
+		ext      int
+		from     string // the ECU that must answer
+		want     []byte // the beginning of its answer
+		length   int
+		protocol string
+	}{
+		{"tahoe", frame.New(0x18DB33F1, 0, 2, 9, 2, 0, 0, 0, 0, 0), link.Hint{}, 0, "18DAF110", []byte{0x49, 2, 1, '1', 'G', 'N'}, 20, "ISO 15765-4 CAN 29/500"},
+		{"tahoe", frame.New(0x18DA10F1, 0, 3, 0x22, 0xF1, 0x90, 0, 0, 0, 0), link.Hint{Accept: []uint32{0x18DAF110}, FlowTo: 0x18DA10F1}, 0,
+			"18DAF110", []byte{0x62, 0xF1, 0x90, '1', 'G', 'N'}, 20, "ISO 15765-4 CAN 29/500"},
+		{"mini", frame.New(0x7DF, 0, 2, 9, 2, 0, 0, 0, 0, 0), link.Hint{}, 0, "7E8", []byte{0x49, 2, 1, 'W', 'M', 'W'}, 20, "ISO 15765-4 CAN 11/500"},
+		{"mini", frame.New(0x6F1, 0, 0x12, 3, 0x22, 0xF1, 0x90), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: &engine}, 1,
+			"612", []byte{0x62, 0xF1, 0x90, 'W', 'M', 'W'}, 20, "ISO 15765-4 CAN 11/500"},
+		{"mini", frame.New(0x6F1, 0, 0x60, 3, 0x22, 0xD1, 0x0D), link.Hint{Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: &cluster}, 1,
+			"660", []byte{0x62, 0xD1, 0x0D}, 11, "ISO 15765-4 CAN 11/500"},
+	} {
+		for _, name := range []string{"genuine-1.4b", "genuine-2.2", "v1.5"} {
+			t.Run(c.car+" "+c.from+" "+name, func(t *testing.T) {
+				addr, _ := simulated(t, c.car, name, "tcp")
+				l, err := elm327.Open(t.Context(), addr)
+				require.NoError(t, err)
+				defer l.Close() //nolint:errcheck // the test is over
+				for range 2 {
+					l.(link.Hinter).SetHint(c.hint)
+					got := payloads(t, heard(t, l, c.ask), c.ext)
+					require.Len(t, got[c.from], c.length)
+					require.Equal(t, c.want, got[c.from][:len(c.want)])
+					require.Equal(t, c.protocol, l.Caps().Protocol)
+				}
+				require.NoError(t, l.Close())
+			})
+		}
+	}
+}
+
+// A car of 2005: the VIN in five numbered messages, and codes three to a message.
+func TestKLineThroughTheAdapter(t *testing.T) {
+	for _, name := range elm.Names() {
+		t.Run(name, func(t *testing.T) {
+			addr, _ := simulated(t, "legacy", name, "tcp")
+			l, err := elm327.Open(t.Context(), addr)
+			require.NoError(t, err)
+			defer l.Close() //nolint:errcheck // the test is over
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for _, id := range []uint32{0x7DF, 0x18DB33F1} { // as diag.Find asks first
+				require.NoError(t, l.Send(ctx, frame.New(id, 0, 2, 1, 0, 0, 0, 0, 0, 0)))
+				_, err = l.Recv(ctx)
+				require.ErrorIs(t, err, link.ErrNoVehicle)
+			}
+			frames := heard(t, l, frame.New(link.LegacyFunctional, frame.Legacy, 1, 0))
+			require.Len(t, frames, 2)
+			require.True(t, l.Caps().Legacy)
+			require.Contains(t, l.Caps().Protocol, "KWP FAST")
+			var vin []byte
+			for i, f := range heard(t, l, frame.New(link.LegacyFunctional, frame.Legacy, 9, 2)) {
+				require.Equal(t, uint32(0x10), f.ID&0xFF)
+				require.Equal(t, []byte{0x49, 2, byte(i + 1)}, f.Bytes()[:3])
+				vin = append(vin, f.Bytes()[3:]...)
+			}
+			require.Equal(t, "WAUZZZ8P05A000006", string(vin[3:]))
+			require.NoError(t, l.Close())
+		})
+	}
+}
+
+// The plug pulled while a car is read: told at once, and what was heard before stays good.
+func TestUnpluggedPort(t *testing.T) {
+	forEachWay(t, func(t *testing.T, on string) {
+		v, err := sim.Load("golf8")
+		require.NoError(t, err)
+		p, err := elm.ByName("")
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		ready, ended := make(chan string, 1), make(chan error, 1)
+		o := elm.Options{Ready: func(a string) { ready <- a }}
+		uri := "elm+tcp://127.0.0.1:0"
+		if on == "pty" {
+			uri = "elm+pty:" + filepath.Join(t.TempDir(), "elm")
+		}
+		go func() { ended <- elm.Serve(ctx, uri, v, p, o) }()
+		l, err := elm327.Open(t.Context(), <-ready)
+		require.NoError(t, err)
+		defer l.Close() //nolint:errcheck // the adapter is gone
+		ask := frame.New(0x7DF, 0, 2, 1, 0, 0, 0, 0, 0, 0)
+		require.NotEmpty(t, heard(t, l, ask))
+		cancel()
+		require.NoError(t, <-ended)
+		began := time.Now()
+		for err = nil; err == nil; {
+			if err = l.Send(t.Context(), ask); err == nil {
+				_, err = l.Recv(t.Context())
+			}
+		}
+		require.ErrorIs(t, err, link.ErrGone)
+		require.Less(t, time.Since(began), 2*time.Second)
+		began = time.Now()
+		require.NoError(t, l.Close())
+		require.Less(t, time.Since(began), time.Second)
+	})
+}
