@@ -49,7 +49,7 @@ var wideHeads = []string{"18DA", "18DB", "17FE00", "17FC00", "1EC6", "1DD0"}
 // understand reads one line. req is the question, to know its echo and the service an answer must name. running says that
 // a message without identifiers is under way, so that a consecutive frame without one can follow.
 func understand(s string, req []byte, running bool) line {
-	s = strings.ToUpper(strings.TrimLeft(strings.TrimSpace(s), "> \t"))
+	s = strings.ToUpper(strings.Trim(s, "> \t\r\n"))
 	for _, w := range progressWords {
 		s = strings.TrimSpace(strings.TrimPrefix(s, w))
 	}
@@ -60,8 +60,11 @@ func understand(s string, req []byte, running bool) line {
 		return line{form: damaged, text: strings.Trim(s[i:], "<> ")}
 	}
 	for _, w := range statusWords {
-		if strings.Contains(s, w) {
+		switch i := strings.Index(s, w); {
+		case i == 0:
 			return line{form: status, text: s}
+		case i > 0: // behind bytes: they are not to be trusted, and not to be shown
+			return line{form: damaged, text: s[i:]}
 		}
 	}
 	if i := strings.IndexByte(s, '#'); i >= 0 { // candump log: (time) interface id#data
