@@ -73,7 +73,8 @@ var house = rules{
 			"internal/gate", "internal/outbox", "internal/uplink", "internal/collector", "internal/sim", "internal/sim/elm",
 			"internal/i18n", "internal/report"}},
 		{dir: "cmd/obdgate", may: []string{"internal/cli"}},
-		{dir: "cmd/obdgate-collector", may: []string{"internal/collector"}},
+		{dir: "internal/collector/command", may: []string{"internal/collector"}},
+		{dir: "cmd/obdgate-collector", may: []string{"internal/collector/command"}},
 
 		{dir: "internal/archtest", tests: true, tooling: true},
 		{dir: "vcan", tooling: true},
@@ -111,7 +112,7 @@ var house = rules{
 		{path: "math/rand", rooms: []string{"internal/sim", "internal/outbox"},
 			why: "only for jitter and simulated timing; identifiers and keys come from crypto/rand"},
 		{path: "net", rooms: []string{"internal/link/elm327", "internal/link/socketcan", "internal/sim/elm", "internal/uplink",
-			"internal/collector", "cmd/obdgate-collector", "internal/cli", "internal/testtier"},
+			"internal/collector", "internal/collector/command", "internal/cli", "internal/testtier"},
 			why: "sockets: adapters (Wi-Fi ELM327, CAN interfaces), the simulated adapter, the way out, the receiving end, and the demo's " +
 				"two listeners on loopback; nobody else can send anything anywhere"},
 		{path: "net/url", rooms: []string{"*"}, why: ""},
@@ -139,7 +140,7 @@ var house = rules{
 		{path: "github.com/charmbracelet/lipgloss", rooms: []string{"internal/report"}, why: "what a terminal shows"},
 		{path: "github.com/vbauerster/mpb/v8", rooms: []string{"internal/cli"}, why: "what a terminal shows"},
 		{path: "golang.org/x/term", rooms: []string{"internal/cli", "internal/sim/elm"}, why: "what a terminal is"},
-		{path: "github.com/spf13/cobra", rooms: []string{"internal/cli", "cmd/obdgate-collector"}, why: "commands are read there"},
+		{path: "github.com/spf13/cobra", rooms: []string{"internal/cli", "internal/collector/command"}, why: "commands are read there"},
 		{path: "modernc.org/sqlite", rooms: []string{"internal/store", "internal/collector"}, why: "databases are opened there"},
 		{path: "github.com/jackc/pgx/v5", rooms: []string{"internal/collector"}, why: "databases are opened there"},
 		{path: "github.com/pressly/goose/v3", rooms: []string{"internal/store", "internal/collector"}, why: "databases are migrated there"},

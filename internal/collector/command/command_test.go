@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bufio"
@@ -19,7 +19,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"obdgate-collector": main})
+	testscript.Main(m, map[string]func(){"obdgate-collector": func() {
+		os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}})
 }
 
 func TestStories(t *testing.T) {
@@ -56,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"--help"}, 0},
 	} {
 		var out, errs bytes.Buffer
-		code := run(t.Context(), c.args, strings.NewReader(""), &out, &errs)
+		code := Main(t.Context(), c.args, strings.NewReader(""), &out, &errs)
 		require.Equal(t, c.want, code, "%v: %s", c.args, errs.String())
 		if code != 0 {
 			require.Empty(t, out.String(), "%v: errors go to stderr", c.args)
@@ -69,7 +71,7 @@ func TestExitCodes(t *testing.T) {
 func TestServe(t *testing.T) {
 	home := t.TempDir()
 	var out, errs bytes.Buffer
-	require.Zero(t, run(t.Context(), []string{"keys", "--home", home, "--name", "D", "--country", "NL", "--url", "https://localhost:1",
+	require.Zero(t, Main(t.Context(), []string{"keys", "--home", home, "--name", "D", "--country", "NL", "--url", "https://localhost:1",
 		"--station", "s", "--out", "-"}, nil, &out, &errs), errs.String())
 	var bundle struct{ CA string }
 	require.NoError(t, json.Unmarshal(out.Bytes(), &bundle))
@@ -78,7 +80,7 @@ func TestServe(t *testing.T) {
 	r, w := io.Pipe()
 	done := make(chan int, 1)
 	go func() {
-		done <- run(ctx, []string{"serve", "--home", home, "--listen", "127.0.0.1:0"}, nil, w, io.Discard)
+		done <- Main(ctx, []string{"serve", "--home", home, "--listen", "127.0.0.1:0"}, nil, w, io.Discard)
 		w.Close()
 	}()
 	line, err := bufio.NewReader(r).ReadString('\n')
