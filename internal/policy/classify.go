@@ -274,7 +274,9 @@ func (l *layout) monitors(m marks, msg []byte) {
 func (l *layout) info(m marks, msg []byte, head int, t *infoLayout, onCAN bool) {
 	b := msg[head:]
 	if !t.known {
-		m.set(head, len(msg), t.tag) // not described: nothing but its rule is known, which then covers the answer
+		if t.whole {
+			m.set(head, len(msg), t.tag)
+		}
 		return
 	}
 	s := t.shape
@@ -290,14 +292,14 @@ func (l *layout) info(m marks, msg []byte, head int, t *infoLayout, onCAN bool) 
 		items = len(b) / s.Width
 	}
 	switch {
-	case s.Width == 0:
+	case s.Width == 0 && len(b) > n:
 		n = len(b)
-	case s.List || len(b) == n+s.Width:
-		n += items * s.Width
-	case obd.Blank(b[min(n+s.Width, len(b)):]) || len(b) < n+s.Width: // padded, or empty
-		n = len(b)
+	case s.Width == 0, len(b) < n+s.Width, !s.List && !obd.Blank(b[n+s.Width:]):
+		n = 0 // not what it claims to be: cut short or empty, or something behind it
+	case s.List:
+		n += min(items, (len(b)-n)/s.Width) * s.Width
 	default:
-		n = 0 // too long for what it claims to be
+		n = len(b) // one item, padded
 	}
 	m.set(head, head+n, t.tag)
 }

@@ -27,6 +27,8 @@ const (
 	extTester = 0x6F1
 	extBase   = 0x600
 	testerF1  = 0xF1
+
+	testerPresent = 0x3E
 )
 
 // obd29 is the role of a 29-bit identifier of ISO 15765-4.
@@ -279,9 +281,17 @@ func (t *Tagger) question(s *session, f *frame.Frame, msg []byte) {
 		return
 	}
 	key, r, ext, addr, ok := t.answerer(s, f)
-	if ok {
-		t.session(key, r, ext, addr).q = q
+	if !ok {
+		return
 	}
+	to := t.session(key, r, ext, addr)
+	if q.service == testerPresent {
+		return
+	}
+	if to.last != 0 {
+		t.lose(to) // nobody asks an ECU again before it has finished, unless its answer was lost: two halves are no whole
+	}
+	to.q = q
 }
 
 // answerer names the conversation that will answer a physical request.

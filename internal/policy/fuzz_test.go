@@ -205,16 +205,23 @@ func byReadings(p *policy.Policy, questions [][]byte, msg []byte, ok []bool) {
 		}
 		return
 	}
+	if msg[0] == 0x42 && len(msg) > 2 {
+		ok[2] = true // the number of the freeze frame, echoed
+	}
 	look := func(q, m []byte) string {
 		var s strings.Builder
 		for _, decode := range [...]func(req, resp []byte) ([]reading.Reading, error){obd.Decode, uds.Decode, obfcm.Decode} {
 			rs, err := decode(q, m)
+			if q == nil && obfcm.IsOBFCM(m) { // it wants the question
+				n := 2 + int(m[0]>>5&1)
+				rs, err = obfcm.Decode(append([]byte{m[0] - 0x40}, m[1:n]...), m)
+			}
 			for _, r := range rs {
 				if p.Tag(r).Tag().Class == policy.Technical {
 					fmt.Fprintf(&s, "%s %X;", r.Key, r.Raw)
 				}
 			}
-			fmt.Fprintf(&s, "%v|", err == nil)
+			fmt.Fprintf(&s, "%v|", err)
 		}
 		return s.String()
 	}

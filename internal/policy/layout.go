@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"obdgate/internal/obd"
+	"obdgate/internal/obfcm"
 	"obdgate/internal/reading"
 )
 
@@ -51,6 +52,7 @@ type infoLayout struct {
 	tag   tagID
 	known bool
 	shape obd.InfoShape
+	whole bool // consumption record: its decoder takes the answer whole
 }
 
 func newLayout(p *Policy) *layout {
@@ -62,7 +64,7 @@ func newLayout(p *Policy) *layout {
 		}
 		for kind, prefix := range [...]string{"obd.09.", "uds.22.F8"} {
 			shape, ok := obd.ShapeOf(byte(i))
-			l.infos[kind][i] = infoLayout{l.key(fmt.Sprintf("%s%02X", prefix, i)), ok, shape}
+			l.infos[kind][i] = infoLayout{l.key(fmt.Sprintf("%s%02X", prefix, i)), ok, shape, !ok && obfcm.IsInfoType(byte(i))}
 		}
 		for kind, prefix := range [...]string{"obd.06.", "uds.22.F6"} {
 			l.mids[kind][i] = l.key(fmt.Sprintf("%s%02X", prefix, i))

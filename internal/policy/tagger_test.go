@@ -56,8 +56,8 @@ func TestTagger(t *testing.T) {
 			7E9#22020304050607 08 => personal/unclassified 2200000000000000
 			7E8#2230303030303031 => technical/vehicle-identity 2230303030303031`},
 		{"the last frame's padding does not leave with the VIN", `
-			7E8#1009490401414243 => technical/software 1009490401414243
-			7E8#21444546DEADBEEF => technical/software 2144454600000000`},
+			7E8#100B490602414243 => technical/software 100B490602414243
+			7E8#214445464748BEEF => technical/software 2144454647480000`},
 		{"OBFCM counters are technical and refusable", `
 			7DF#0209170000000000 => technical/protocol 0209170000000000
 			7E8#101349170100 0030 => technical/consumption 1013491701000030
