@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -284,6 +285,26 @@ func TestTwoProgramsSaveOneVisitAndLoseNothing(t *testing.T) {
 	w := full(t, b, "after")
 	_, err = a.Visit(t.Context(), w.ID)
 	require.NoError(t, err)
+}
+
+// Somebody reads for long while a visit is erased: the erasure is done all the same, and the file is cleaned by the next start.
+func TestAReaderDoesNotHoldUpAnErasure(t *testing.T) {
+	dir := home(t)
+	a, b := open(t, dir, store.Options{}), open(t, dir, store.Options{})
+	v := full(t, a, "mine")
+	var wrapped []byte
+	require.NoError(t, a.DB().QueryRow(`SELECT wrapped FROM store_keys WHERE visit = ? AND use = 'record'`, v.ID).Scan(&wrapped))
+	tx, err := b.DB().BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	require.NoError(t, err)
+	var n int
+	require.NoError(t, tx.QueryRow(`SELECT count(*) FROM store_visits`).Scan(&n))
+
+	require.NoError(t, a.EraseVisit(t.Context(), v.ID, "customer-request"))
+	_, err = a.Visit(t.Context(), v.ID)
+	require.ErrorIs(t, err, store.ErrNotFound)
+	require.NoError(t, tx.Rollback())
+	require.NoError(t, open(t, dir, store.Options{}).Close())
+	require.False(t, bytes.Contains(image(t, dir), wrapped))
 }
 
 func TestProgramsThatStartTogetherAreOneStation(t *testing.T) {

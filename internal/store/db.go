@@ -24,6 +24,8 @@ import (
 var migrations embed.FS
 
 const (
+	busyMillis    = "10000"
+	busyTimeout   = `PRAGMA busy_timeout = ` + busyMillis
 	storeTable    = "store_version"
 	applicationID = 0x6F626447 // "obdG", in the file's header
 )
@@ -37,7 +39,7 @@ func dsn(path string, maxPages int) string {
 		p = "/" + p
 	}
 	q := url.Values{"_txlock": {"immediate"}, "_pragma": {
-		"busy_timeout(10000)", "foreign_keys(1)", "journal_mode(WAL)", "secure_delete(1)", "synchronous(FULL)",
+		"busy_timeout(" + busyMillis + ")", "foreign_keys(1)", "journal_mode(WAL)", "secure_delete(1)", "synchronous(FULL)",
 		"temp_store(MEMORY)", "trusted_schema(0)",
 	}}
 	if maxPages > 0 {
@@ -47,14 +49,15 @@ func dsn(path string, maxPages int) string {
 	return u.String()
 }
 
-// openDB opens the file; it is made when it is not there, with mode 0600.
+// openDB opens the file; it is made when it is not there, by one process at a time: switching a new file to a write-ahead
+// log waits for nobody.
 func openDB(ctx context.Context, home string, maxPages int) (*sql.DB, error) {
 	path := filepath.Join(home, dbName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would use the umask; its side files take this mode
-	if err != nil {
-		return nil, Explain(err)
+	if there, err := checkFile(home); !there || err != nil {
+		if err := lockDir(ctx, home, func() error { return createDB(ctx, home, path) }); err != nil {
+			return nil, err
+		}
 	}
-	f.Close()
 	db, err := sql.Open("sqlite", dsn(path, maxPages))
 	if err != nil {
 		return nil, Explain(err)
@@ -67,6 +70,25 @@ func openDB(ctx context.Context, home string, maxPages int) (*sql.DB, error) {
 	}
 	return db, nil
 }
+
+func createDB(ctx context.Context, home, path string) error {
+	if there, err := checkFile(home); there || err != nil {
+		return err // another process was quicker, or there is something wrong with it
+	}
+	db, err := sql.Open("sqlite", dsn(path, 0))
+	if err != nil {
+		return Explain(err)
+	}
+	err = errors.Join(db.PingContext(ctx), db.Close())
+	if err == nil {
+		err = ownOnly(path)
+	}
+	return Explain(err)
+}
+
+// ownOnly takes a new file away from group and others: SQLite makes files with the umask. Its side files take the mode of
+// the file.
+func ownOnly(path string) error { return os.Chmod(path, 0o600) }
 
 // Migrate brings the tables of one package up to date. table keeps their version; files are goose migrations. When nothing
 // is to be done it costs one query, so that every start can call it. Processes that start together take turns. A version
@@ -140,12 +162,11 @@ func withLock(ctx context.Context, db *sql.DB, f func() error) error {
 	if file == "" { // in memory: nobody else
 		return f()
 	}
-	path := filepath.Join(filepath.Dir(file), lockName)
-	lf, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return Explain(err)
-	}
-	lf.Close()
+	return lockDir(ctx, filepath.Dir(file), f)
+}
+
+func lockDir(ctx context.Context, dir string, f func() error) error {
+	path := filepath.Join(dir, lockName)
 	lock, err := sql.Open("sqlite", strings.Replace(dsn(path, 0), "journal_mode%28WAL%29", "journal_mode%28MEMORY%29", 1))
 	if err != nil {
 		return Explain(err)
@@ -156,6 +177,9 @@ func withLock(ctx context.Context, db *sql.DB, f func() error) error {
 		return Explain(err)
 	}
 	defer tx.Rollback()
+	if err := ownOnly(path); err != nil {
+		return Explain(err)
+	}
 	return f()
 }
 

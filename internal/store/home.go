@@ -58,39 +58,28 @@ func private(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// checkFile refuses a state file that is readable by others or is plainly not SQLite's before the driver touches it, and
-// one that was cut to nothing although the station has a key.
-func checkFile(home string) error {
+// checkFile looks at the state file without opening it: closing it again would take away the locks that SQLite holds on it
+// for this whole process. It reports whether a file with content is there; one that others can read, that is no file, or
+// that was cut to nothing although the station has a key is an error.
+func checkFile(home string) (bool, error) {
 	path := filepath.Join(home, dbName)
-	f, err := os.Open(path)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return Explain(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Explain(err)
+		return false, Explain(err)
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: %s is no file", ErrCorrupt, path)
-	}
-	if err := private(path, info); err != nil {
-		return err
+		return false, fmt.Errorf("%w: %s is no file", ErrCorrupt, path)
 	}
 	if info.Size() == 0 {
 		if _, err := os.Stat(filepath.Join(home, keyName)); err == nil {
-			return fmt.Errorf("%w: %s is empty", ErrCorrupt, path)
+			return false, fmt.Errorf("%w: %s is empty", ErrCorrupt, path)
 		}
-		return nil
+		return false, nil
 	}
-	head := make([]byte, 16)
-	if _, err := f.ReadAt(head, 0); err != nil || string(head) != "SQLite format 3\x00" {
-		return fmt.Errorf("%w: %s is no SQLite file", ErrCorrupt, path)
-	}
-	return nil
+	return true, private(path, info)
 }
 
 // writeFile replaces path by data in one step: 0600, on the disk before it returns. One writer at a time: what an interrupted

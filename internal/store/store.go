@@ -46,6 +46,7 @@ const (
 	metaSource  = "key-source"
 	metaCheck   = "key-check"
 	metaNext    = "key-next-" // and the range: the next free slot
+	metaScrub   = "scrub"     // there when the write-ahead log still has to be emptied after a destruction
 )
 
 // Open opens the state in home, or in DefaultHome when home is empty, and makes it when there is none. The station key is
@@ -64,9 +65,6 @@ func Open(ctx context.Context, home string, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := prepareHome(home); err != nil {
-		return nil, err
-	}
-	if err := checkFile(home); err != nil {
 		return nil, err
 	}
 	db, err := openDB(ctx, home, o.MaxPages)
@@ -121,10 +119,13 @@ func (s *Store) open(ctx context.Context, ring bool) error {
 		return err
 	}
 	slots, err := s.givenUp(ctx)
-	if err != nil || len(slots) == 0 {
+	switch {
+	case err != nil:
 		return err
+	case len(slots) > 0 || meta[metaScrub] != "": // a destruction was interrupted
+		return s.destroyed(ctx)
 	}
-	return s.destroyed(ctx) // an erasure was interrupted
+	return nil
 }
 
 // skipForgotten moves the next free slots above all that were ever forgotten: an older copy of the database may count lower.
@@ -351,16 +352,48 @@ func metaInt(ctx context.Context, tx ledger.DBTX, name string) (int, error) {
 	return n, nil
 }
 
-// scrub empties the write-ahead log into the file, whose freed pages are zeroed, and cuts it to nothing, so that no
-// destroyed key or body is left in it. A reader in another process can hold it up; it is then tried again for a while and
-// otherwise done by whoever erases, or closes the file last.
+// How long scrub waits for other readers and writers.
+const scrubFor, scrubEvery = time.Second, 25 * time.Millisecond
+
+// scrub empties the write-ahead log into the file, whose freed pages are zeroed, and cuts it to nothing, so that no destroyed
+// key or body is left in it. Another process at work can hold it up. It then waits a while and otherwise leaves a note
+// for the next start: until then what lies in the log is sealed under keys that nobody can make any more.
 func (s *Store) scrub(ctx context.Context) error {
-	var busy, logged, moved int
-	err := s.db.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &logged, &moved)
-	if err == nil && busy != 0 {
-		return fmt.Errorf("%w: the erasure is done, but remains lie in the write-ahead log until the other obdgate ends", ErrBusy)
+	for end := time.Now().Add(scrubFor); ; {
+		busy, err := s.truncate(ctx)
+		if err != nil {
+			return Explain(err)
+		}
+		if !busy {
+			_, err := s.db.ExecContext(ctx, `DELETE FROM store_meta WHERE name = ?`, metaScrub)
+			return Explain(err)
+		}
+		if time.Now().After(end) {
+			_, err := s.db.ExecContext(ctx, `INSERT OR REPLACE INTO store_meta (name, value) VALUES (?, 'due')`, metaScrub)
+			return Explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(scrubEvery):
+		}
 	}
-	return Explain(err)
+}
+
+// truncate tries once, on a connection that does not wait: the waiting is the caller's.
+func (s *Store) truncate(ctx context.Context) (bool, error) {
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	if _, err := c.ExecContext(ctx, `PRAGMA busy_timeout = 0`); err != nil {
+		return false, err
+	}
+	var busy, logged, moved int
+	err = c.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &logged, &moved)
+	_, rerr := c.ExecContext(context.WithoutCancel(ctx), busyTimeout)
+	return busy != 0, errors.Join(err, rerr)
 }
 
 // randomID returns n random characters of a-z and 2-7.
