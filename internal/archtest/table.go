@@ -40,7 +40,7 @@ var house = rules{
 		{dir: "internal/visit", pure: true, may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer"}},
 		{dir: "internal/ledger", may: []string{"internal/consent"}},
 		{dir: "internal/scan", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/isotp", "internal/link", "internal/diag",
-			"internal/reading", "internal/vin", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer",
+			"internal/reading", "internal/vin", "internal/obd", "internal/obfcm", "internal/odometer", "internal/decode",
 			"internal/policy", "internal/consent", "internal/visit"}},
 
 		// Where it stays, and how it leaves.
@@ -71,7 +71,7 @@ var house = rules{
 			"internal/link/socketcan", "internal/reading", "internal/obfcm", "internal/decode", "internal/policy", "internal/consent",
 			"internal/recipient", "internal/visit", "internal/ledger", "internal/scan", "internal/store", "internal/wire",
 			"internal/gate", "internal/outbox", "internal/uplink", "internal/collector", "internal/sim", "internal/sim/elm",
-			"internal/i18n", "internal/report"}},
+			"internal/rights", "internal/i18n", "internal/report"}},
 		{dir: "cmd/obdgate", may: []string{"internal/cli"}},
 		{dir: "internal/collector/command", may: []string{"internal/collector"}},
 		{dir: "cmd/obdgate-collector", may: []string{"internal/collector/command"}},

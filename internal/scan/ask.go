@@ -6,12 +6,12 @@ import (
 	"errors"
 	"strings"
 
+	"obdgate/internal/decode"
 	"obdgate/internal/diag"
 	"obdgate/internal/link"
 	"obdgate/internal/obd"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/reading"
-	"obdgate/internal/uds"
 	"obdgate/internal/visit"
 )
 
@@ -55,7 +55,7 @@ func (r *reader) ask(ctx context.Context, q diag.Request) ([]answer, error) {
 		e := r.ecu(a.Addr)
 		one := answer{ecu: e, err: a.Err}
 		if a.Err == nil {
-			one.readings, one.err = decode(q.Payload, a)
+			one.readings, one.err = answerOf(q.Payload, a)
 			for i := range one.readings {
 				one.readings[i].ECU, one.readings[i].From = e.label, a.From
 			}
@@ -65,16 +65,9 @@ func (r *reader) ask(ctx context.Context, q diag.Request) ([]answer, error) {
 	return out, nil
 }
 
-func decode(req []byte, a diag.Answer) ([]reading.Reading, error) {
-	switch {
-	case obfcm.IsOBFCM(req):
-		return obfcm.Decode(req, a.Payload)
-	case req[0] == 0x22 || req[0] == 0x19:
-		return uds.Decode(req, a.Payload)
-	case a.Legacy:
-		return obd.DecodeLegacy(req, a.Payload)
-	}
-	return obd.Decode(req, a.Payload)
+// answerOf decodes one ECU's answer.
+func answerOf(req []byte, a diag.Answer) ([]reading.Reading, error) {
+	return decode.Answer(req, a.Payload, decode.Source{ID: a.Addr.Rx, Legacy: a.Legacy})
 }
 
 // keep stores an answer's readings and names what is wrong with it. expected says that the ECU claims to have what it

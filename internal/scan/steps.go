@@ -352,7 +352,7 @@ func (r *reader) decodeHeard(req []byte, heard []diag.Answer) []answer {
 		e := r.ecu(a.Addr)
 		one := answer{ecu: e, err: a.Err}
 		if a.Err == nil {
-			one.readings, one.err = decode(req, a)
+			one.readings, one.err = answerOf(req, a)
 			for i := range one.readings {
 				one.readings[i].ECU, one.readings[i].From = e.label, a.From
 			}
