@@ -32,6 +32,15 @@ func TestAttacksAreCaught(t *testing.T) {
 		require.NoError(t, l.db.QueryRow(`SELECT leaf FROM ledger_entries WHERE seq = ?`, seq).Scan(&b))
 		return b
 	}
+	template := newLog(t, "va", "vb", "vc")
+	fill(t, template)
+	h, err := template.Head(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 40, h.Size)
+	before, err := template.Verify(t.Context())
+	require.NoError(t, err)
+	require.True(t, before.OK(), "%+v", before.Problems)
+	fresh := template.copies(t)
 	for name, attack := range map[string]struct {
 		do   func(*testing.T, target)
 		kind string
@@ -99,15 +108,7 @@ func TestAttacksAreCaught(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, seq := range []int64{1, 2, 7, 16, 31, 39} {
-				l := newLog(t, "va", "vb", "vc")
-				fill(t, l)
-				h, err := l.Head(t.Context())
-				require.NoError(t, err)
-				require.EqualValues(t, 40, h.Size)
-				before, err := l.Verify(t.Context())
-				require.NoError(t, err)
-				require.True(t, before.OK(), "%+v", before.Problems)
-
+				l := fresh()
 				attack.do(t, target{l, seq, int64(h.Size)})
 				r, err := l.VerifyAgainst(t.Context(), h.Note)
 				require.NoError(t, err)

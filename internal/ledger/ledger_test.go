@@ -12,6 +12,7 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,10 +98,15 @@ func newSigner() signer {
 	return signer{k}
 }
 
-func openDB(t testing.TB, path string) *sql.DB {
+func openFile(t testing.TB, path string) *sql.DB {
 	db, err := sql.Open("sqlite", "file:"+path+"?_txlock=immediate&_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_pragma=synchronous(OFF)")
 	require.NoError(t, err)
 	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func openDB(t testing.TB, path string) *sql.DB {
+	db := openFile(t, path)
 	p, err := goose.NewProvider(goose.DialectSQLite3, db, ledger.Migrations(), goose.WithTableName(ledger.Table), goose.WithDisableGlobalRegistry(true))
 	require.NoError(t, err)
 	_, err = p.Up(t.Context())
@@ -122,6 +128,23 @@ func newLog(t testing.TB, visits ...string) log {
 	require.NoError(t, err)
 	require.NoError(t, l.tx(t, func(tx *sql.Tx) error { return l.Begin(t.Context(), tx, at) }))
 	return l
+}
+
+// copies returns a function that gives a fresh copy of l as it stands now.
+func (l log) copies(t testing.TB) func() log {
+	path := filepath.Join(t.TempDir(), "template.db")
+	_, err := l.db.Exec(`VACUUM INTO ?`, path)
+	require.NoError(t, err)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return func() log {
+		path := filepath.Join(t.TempDir(), "l.db")
+		require.NoError(t, os.WriteFile(path, b, 0o600))
+		c := log{db: openFile(t, path), keys: l.keys, key: l.key}
+		c.Ledger, err = ledger.New(c.db, "st-test", c.key, c.keys)
+		require.NoError(t, err)
+		return c
+	}
 }
 
 func (l log) tx(t testing.TB, f func(tx *sql.Tx) error) error {
