@@ -29,6 +29,8 @@ var (
 	errTimeout = errors.New("no prompt in time")
 	// errStopped: the caller does not want the answer any more.
 	errStopped = errors.New("stopped")
+	// errTooSlow: the time for a whole request is over.
+	errTooSlow = fmt.Errorf("%w: the adapter does not come to an end", link.ErrGarbled)
 	// errMute: the adapter says nothing at all any more.
 	errMute = fmt.Errorf("%w: it has stopped answering", link.ErrGone)
 )
@@ -43,6 +45,7 @@ type adapter struct {
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
 	idle  Splitter
 	stop  <-chan struct{} // ends the waiting of at, nil = nothing does
+	until time.Duration   // no command is begun after this, 0 = no bound
 	out   []byte
 	timer *time.Timer
 
@@ -105,6 +108,13 @@ func (a *adapter) ready(w settings) error {
 }
 
 func (a *adapter) talk(stop <-chan struct{}, cmd string, lim limits) error {
+	if a.until > 0 {
+		left := a.until - a.now()
+		if left <= 0 {
+			return errTooSlow
+		}
+		lim.total = min(lim.total, left)
+	}
 	a.discard()
 	a.rep.begin(cmd)
 	if err := a.write(cmd + "\r"); err != nil {
@@ -171,7 +181,7 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			}
 			quiet := lim.quiet
 			if a.rep.long {
-				quiet, end = max(quiet, searchQuiet), max(end, a.now()+lim.quiet)
+				quiet = max(quiet, searchQuiet)
 			}
 			if a.rep.later {
 				quiet = max(quiet, pendingQuiet)
@@ -313,6 +323,7 @@ func (a *adapter) apply(w settings) error {
 }
 
 func (a *adapter) run(w settings) error {
+	had := a.can
 	for _, c := range plan(a.have, w, a.can) {
 		st, err := a.at(c.text)
 		if err != nil {
@@ -335,6 +346,11 @@ func (a *adapter) run(w settings) error {
 		case c.must:
 			return refusal(c.text)
 		}
+	}
+	if a.can.noPair && !had.noPair { // flow control the other way, then
+		a.have = w
+		a.have.flow, a.have.flowExt = 0, 0
+		return a.run(w)
 	}
 	a.have = w
 	return nil

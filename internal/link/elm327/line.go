@@ -15,6 +15,8 @@ var (
 	errShort    = fmt.Errorf("%w: a frame shorter than it says", link.ErrGarbled)
 	errLong     = fmt.Errorf("%w: a line longer than any frame", link.ErrGarbled)
 	errID       = fmt.Errorf("%w: an identifier that does not exist", link.ErrGarbled)
+	errPCI      = fmt.Errorf("%w: a frame of a kind that does not exist", link.ErrGarbled)
+	errStranger = fmt.Errorf("%w: an identifier that was not asked", link.ErrGarbled)
 	errChecksum = fmt.Errorf("%w: a wrong checksum", link.ErrGarbled)
 	errHex      = fmt.Errorf("%w: a character that is no digit", link.ErrGarbled)
 )
@@ -62,6 +64,13 @@ const maxCANDigits = 24
 // the PCI. f.Flags, f.ID, f.Len and f.Data are set; f is unspecified on an error, which wraps link.ErrGarbled. ParseCAN
 // allocates nothing.
 func ParseCAN(data []byte, bits int, ext bool, f *frame.Frame) error {
+	if err := parseCAN(data, bits, f); err != nil {
+		return err
+	}
+	return whole(f.Bytes(), ext)
+}
+
+func parseCAN(data []byte, bits int, f *frame.Frame) error {
 	var raw [maxCANDigits/2 + 1]byte
 	n, err := hexBytes(raw[:], data)
 	if err != nil {
@@ -94,11 +103,11 @@ func ParseCAN(data []byte, bits int, ext bool, f *frame.Frame) error {
 	default:
 		return errDigits
 	}
-	return whole(f.Bytes(), ext)
+	return nil
 }
 
-// whole checks that a frame has the bytes that its own PCI promises (ISO 15765-2). Consecutive frames do not know; see
-// lengths.
+// whole checks that a frame has the bytes that its own PCI promises (ISO 15765-2), and a PCI that exists: the adapter
+// shows no others. Consecutive frames do not know their length; see lengths.
 func whole(b []byte, ext bool) error {
 	if ext {
 		if len(b) < 2 {
@@ -108,7 +117,10 @@ func whole(b []byte, ext bool) error {
 	}
 	switch pci := b[0]; pci >> 4 {
 	case 0:
-		if len(b) < 1+int(pci) && pci <= 7 {
+		if pci == 0 || pci > 7 {
+			return errPCI
+		}
+		if len(b) < 1+int(pci) {
 			return errShort
 		}
 	case 1:
@@ -123,6 +135,8 @@ func whole(b []byte, ext bool) error {
 		if len(b) < 3 {
 			return errShort
 		}
+	default:
+		return errPCI
 	}
 	return nil
 }
@@ -264,4 +278,93 @@ func crc8(b []byte) byte {
 		}
 	}
 	return ^crc
+}
+
+// errOdd: a single frame of a length that this ECU, as printed by this adapter, does not have. Two digits lost in a row
+// look like that, and so does an ECU with lengths of its own; asking again tells them apart.
+var errOdd = fmt.Errorf("%w: a frame of unusual length", link.ErrGarbled)
+
+// shapes remembers how long the single frames of each ECU are printed: whole frames of eight bytes, or cut at their
+// PCI length (what firmware does it, and whether the ECU pads, differ). A line that fits neither, or that is cut where
+// the ECU's lines are whole, has probably lost bytes.
+type shapes struct {
+	whole map[uint32]bool // padding has been seen behind a message of this identifier
+	odd   map[uint32]bool // other lengths have been seen twice alike, they are its own
+	// strangers counts identifiers that should not have passed the adapter's filter. A damaged identifier looks like
+	// one; what comes again and again is traffic that this adapter does not filter.
+	strangers map[uint32]int
+}
+
+// usual is how often a stranger is taken for damage before it is taken for unfiltered traffic.
+const usual = 1
+
+// expected says whether id may answer, or is known to be somebody else's (ok false without an error).
+func (s *shapes) expected(f *frame.Frame, accept func(uint32) bool) (ok bool, err error) {
+	if accept == nil || accept(f.ID) {
+		return true, nil
+	}
+	if s.strangers[f.ID] >= usual {
+		return false, nil
+	}
+	if s.strangers == nil {
+		s.strangers = make(map[uint32]int)
+	}
+	if len(s.strangers) < 4096 {
+		s.strangers[f.ID]++
+	}
+	return false, errStranger
+}
+
+func (s *shapes) check(f *frame.Frame, ext bool) error {
+	n, length, ok := single(f, ext)
+	switch {
+	case !ok, n == fullLength(ext), s.odd[f.ID]:
+		return nil
+	case n != length, s.whole[f.ID]:
+		return errOdd
+	}
+	return nil
+}
+
+// learn takes the frames of a reply that was accepted.
+func (s *shapes) learn(frames []frame.Frame, ext bool) {
+	for i := range frames {
+		f := &frames[i]
+		n, length, ok := single(f, ext)
+		if ok && n > length && n == fullLength(ext) && !s.whole[f.ID] {
+			if s.whole == nil {
+				s.whole = make(map[uint32]bool)
+			}
+			s.whole[f.ID] = true
+		}
+	}
+}
+
+// believe: the same odd lines came twice.
+func (s *shapes) believe(ids []uint32) {
+	if s.odd == nil {
+		s.odd = make(map[uint32]bool)
+	}
+	for _, id := range ids {
+		s.odd[id] = true
+	}
+}
+
+// single returns the printed length of a single frame from its PCI on, and the length its PCI asks for.
+func single(f *frame.Frame, ext bool) (n, length int, ok bool) {
+	b := f.Bytes()
+	if ext {
+		b = b[min(1, len(b)):]
+	}
+	if len(b) == 0 || b[0]>>4 != 0 || b[0] == 0 || f.Is(frame.Legacy) {
+		return 0, 0, false
+	}
+	return len(b), 1 + int(b[0]), true
+}
+
+func fullLength(ext bool) int {
+	if ext {
+		return 7
+	}
+	return 8
 }

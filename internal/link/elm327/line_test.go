@@ -131,6 +131,9 @@ func TestParseCAN(t *testing.T) {
 		"first frame cut":               {"7E8101449020157", 11, errShort},
 		"piece without data":            {"7E821", 11, errShort},
 		"flow control cut":              {"7E83000", 11, errShort},
+		"PCI of length 0":               {"7E8004100BE3EB813", 11, errPCI},
+		"PCI of length 8":               {"7E8084100BE3EB81355", 11, errPCI},
+		"PCI of no kind":                {"7E8414100BE3EB813", 11, errPCI},
 		"a line that is longer by much": {strings.Repeat("7E8", 60), 11, errLong},
 	} {
 		var f frame.Frame
@@ -355,6 +358,7 @@ func BenchmarkReply(b *testing.B) {
 	raw := []byte(text.String())
 	var r reply
 	var frames []frame.Frame
+	var seen shapes
 	b.ReportAllocs()
 	b.SetBytes(int64(len(raw)))
 	for b.Loop() {
@@ -362,7 +366,7 @@ func BenchmarkReply(b *testing.B) {
 		if !r.feed(raw, 0) {
 			b.Fatal("no prompt")
 		}
-		o := judge(&r, expectation{kind: can11}, frames)
+		o := judge(&r, expectation{kind: can11, seen: &seen}, frames)
 		frames = o.frames
 	}
 	if len(frames) != 8 {

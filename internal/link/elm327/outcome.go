@@ -13,8 +13,9 @@ import (
 type outcome struct {
 	frames []frame.Frame
 	status statusSet
-	bad    error // the first damaged line, nil = none
-	flow   bool  // a long answer began and nothing of it followed
+	bad    error    // the first damaged line, nil = none
+	odd    []uint32 // identifiers of lines refused for their length alone
+	flow   bool     // a long answer began and nothing of it followed
 }
 
 // expectation is what the lines of a reply should look like.
@@ -22,6 +23,9 @@ type expectation struct {
 	kind kind
 	ext  bool
 	sums checksums
+	seen *shapes
+	// accept tells the identifiers that the adapter's filter lets through, nil = any (K-line and J1850).
+	accept func(id uint32) bool
 }
 
 // judge reads a reply. Frames are appended to buf. A line that is no frame and no status is damage: the adapter has
@@ -54,8 +58,23 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 		var err error
 		if x.kind == legacy {
 			err = ParseLegacy(data, x.sums, &f)
-		} else if err = ParseCAN(data, bits, x.ext, &f); err == nil {
-			err = long.check(&f, x.ext)
+		} else if err = parseCAN(data, bits, &f); err == nil {
+			var ok bool
+			if ok, err = x.seen.expected(&f, x.accept); !ok && err == nil {
+				return
+			}
+			if err == nil {
+				err = whole(f.Bytes(), x.ext)
+			}
+			if err == nil {
+				err = long.check(&f, x.ext)
+			}
+			if err == nil {
+				err = x.seen.check(&f, x.ext)
+			}
+		}
+		if errors.Is(err, errOdd) {
+			o.odd = append(o.odd, f.ID)
 		}
 		if err != nil {
 			bad(err)

@@ -49,6 +49,11 @@ func (l *Link) serve(j *job) ([]frame.Frame, error) {
 		return nil, err
 	}
 	k := kindOf(&j.frame)
+	l.a.until = l.a.now() + totalLimit
+	defer func() { l.a.until = 0 }()
+	if k == legacy && l.proto == noProtocol {
+		l.a.until += searchLimit - totalLimit
+	}
 	if l.proto != noProtocol && l.proto.kind() == k {
 		frames, err := l.ask(j, l.proto)
 		if errors.Is(err, link.ErrNoVehicle) {
@@ -82,7 +87,8 @@ func (l *Link) found(p protocol, k kind, frames []frame.Frame) error {
 		l.setProtocol(p, k == legacy)
 		return nil
 	}
-	if _, err := l.a.at("ATDPN"); err != nil {
+	// Not by at: "A5" looks like data.
+	if err := l.a.exec(nil, "ATDPN", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
 	said := l.a.rep.first()
@@ -110,7 +116,7 @@ func (l *Link) found(p protocol, k kind, frames []frame.Frame) error {
 func (l *Link) silent(err error) error {
 	var se *statusError
 	switch {
-	case errors.Is(err, link.ErrUnsupported):
+	case errors.Is(err, link.ErrUnsupported), errors.Is(err, errTooSlow):
 		return err
 	case errors.As(err, &se) && (se.status == BusError || se.status == FeedbackError || se.status == CANFatal || se.status == BusBusy):
 		return err
@@ -134,6 +140,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 	a := l.a
 	ext := j.hint.Ext != nil
 	o := outcome{bad: errRestarts}
+	odd := "" // the reply before, where it had lines of unusual length
 	for try := 0; try < attempts; try++ {
 		if j.stopped() {
 			return nil, errStopped
@@ -169,9 +176,16 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if err != nil {
 			return nil, err
 		}
-		o = judge(&a.rep, expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums}, l.frames)
+		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: w.accepts()}
+		o = judge(&a.rep, x, l.frames)
+		if len(o.odd) > 0 && try > 0 && string(a.rep.text) == odd {
+			l.seen.believe(o.odd)
+			o = judge(&a.rep, x, o.frames)
+		}
 		l.frames = o.frames
 		switch {
+		case len(o.odd) > 0:
+			odd = string(a.rep.text)
 		case o.status.reset():
 			a.lost = true
 			continue
@@ -186,6 +200,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			if p.kind() == legacy && len(o.frames) > 0 && a.sums == sumUnknown {
 				a.sums = sumPrinted
 			}
+			l.seen.learn(o.frames, ext)
 			return o.frames, l.flowError(&o, &w)
 		case errors.Is(o.bad, errNoChecksum) && try == 0:
 			a.sums = l.sameTwice(j, p, w)

@@ -99,6 +99,7 @@ type adapterCan struct {
 	noTP     bool // AT TP refused: AT SP instead
 	noDigit  bool // the expected-responses digit is not understood
 	noFlow   bool // AT FC SH, SD or SM refused
+	noPair   bool // ST CFCPA refused
 	noFilter bool // AT CRA or CF/CM refused
 	noExt    bool // AT CEA refused
 	noST     bool // AT ST refused
@@ -169,6 +170,21 @@ func standard(f *frame.Frame, h link.Hint) bool {
 		}
 	}
 	return len(h.Accept) > 0 || h.FlowTo == 0
+}
+
+// accepts tells which identifiers the receive filter of w lets through: its own, else those of ISO 15765-4.
+func (w *settings) accepts() func(uint32) bool {
+	if w.proto.kind() == legacy {
+		return nil
+	}
+	pattern, mask, wide := w.pattern, w.mask, w.proto.kind() == can29
+	return func(id uint32) bool {
+		if mask != 0 {
+			return id&mask == pattern
+		}
+		_, ok := isotp.OBDResponder(id, wide)
+		return ok
+	}
 }
 
 // stFor is the AT ST value, in units of 4.096 ms, whose wait is not shorter than d.
@@ -273,6 +289,10 @@ func planFilter(have, w settings, can adapterCan, add addCommand) {
 		return
 	}
 	refused := func(a *adapterCan) { a.noFlow = true }
+	if can.stn && !can.noPair {
+		planPair(have, w, digits, add)
+		return
+	}
 	if w.flow == 0 {
 		add(true, nil, "ATFCSM0")
 		return
@@ -284,6 +304,22 @@ func planFilter(have, w settings, can adapterCan, add addCommand) {
 	add(false, refused, "ATFCSH%0*X", digits, w.flow)
 	add(false, refused, "ATFCSD%s", data)
 	add(false, refused, "ATFCSM1") // refused unless header and data are set
+}
+
+// planPair is flow control on an STN chip. A receive filter there switches off the filter that decides which first frames
+// get flow control at all (manual, 11.2), so the pair is named: our identifier, the ECU's.
+func planPair(have, w settings, digits int, add addCommand) {
+	if have.flow != 0 {
+		add(false, nil, "STCFCPC")
+	}
+	if w.flow == 0 {
+		return
+	}
+	tx, rx := fmt.Sprintf("%0*X", digits, w.flow), fmt.Sprintf("%0*X", digits, w.pattern)
+	if w.flowExt > 0 { // address bytes belong to the pair: the ECU's, and the tester's F1
+		tx, rx = tx+fmt.Sprintf("%02X", w.flowExt-1), rx+"F1"
+	}
+	add(false, func(a *adapterCan) { a.noPair = true }, "STCFCPA%s,%s", tx, rx)
 }
 
 // request is the text of a request line: the payload of a single frame without its PCI, or the bytes of a legacy

@@ -72,6 +72,15 @@ func TestPlan(t *testing.T) {
 			{askLegacy, link.Hint{}, "ATSP0 ATH1 ATS0 ATCAF1"},
 			{frame.New(0x8210F1, frame.Legacy, 1, 0), link.Hint{}, "ATSH8210F1"},
 		}},
+		{"STN chip", 6, adapterCan{stn: true}, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E STCFCPA714,77E"},
+			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 ATCRA77A STCFCPC STCFCPA710,77A"},
+			{fn(0x6F1), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: ext(0x12)}, "ATCEA12 ATSH6F1 ATCRA612 STCFCPC STCFCPA6F112,612F1"},
+			{fn(0x7DF), link.Hint{}, "ATCEA ATSH7DF ATAR STCFCPC"},
+		}},
+		{"STN chip without pairs", 6, adapterCan{stn: true, noPair: true}, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E ATFCSH714 ATFCSD300000 ATFCSM1"},
+		}},
 		{"a copy that has little", 6, adapterCan{noTP: true, noFlow: true, noFilter: true, noST: true}, []step{
 			{fn(0x714), link.Hint{Wait: time.Second, Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATSP6 ATH1 ATS0 ATCAF1 ATSH714"},
 		}},

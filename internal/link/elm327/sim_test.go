@@ -205,7 +205,9 @@ func TestKLineThroughTheAdapter(t *testing.T) {
 				_, err = l.Recv(ctx)
 				require.ErrorIs(t, err, link.ErrNoVehicle)
 			}
+			began := time.Now()
 			frames := heard(t, l, frame.New(link.LegacyFunctional, frame.Legacy, 1, 0))
+			require.Less(t, time.Since(began), 300*time.Millisecond, "the prompt had to be looked for")
 			require.Len(t, frames, 2)
 			require.True(t, l.Caps().Legacy)
 			require.Contains(t, l.Caps().Protocol, "KWP FAST")
