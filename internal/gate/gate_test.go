@@ -169,6 +169,7 @@ func TestQualityLeadsNowhere(t *testing.T) {
 	require.NotContains(t, e.Receipt, "v1")
 	require.Empty(t, e.Software)
 	require.Equal(t, []string{"obd.01.01.mil_on", "obd.01.42"}, keysOf(e.Readings))
+	require.Empty(t, e.Readings[0].ECU+e.Readings[1].ECU)
 	volts, _ := e.Readings[1].Value.Number()
 	require.Equal(t, "12", volts)
 	km, _ := e.Odometer.Km.Number()
@@ -192,6 +193,8 @@ func TestOutsideTheEEANothingNamesTheVehicle(t *testing.T) {
 		"unknown":                           {"", "", consent.Service, false},
 		"clauses, purpose names nobody":     {"US", "SCC 2026-1", consent.Service, false},
 		"clauses, purpose names recipient":  {"US", "SCC 2026-1", consent.ThirdParty("Dealer"), true},
+		"adequate, purpose names recipient": {"CH", "", consent.ThirdParty("Dealer"), true},
+		"adequate, purpose names nobody":    {"CH", "", consent.Service, false},
 		"none, purpose names recipient":     {"US", "", consent.ThirdParty("Dealer"), false},
 		"Netherlands, named, no safeguards": {"NL", "", consent.ThirdParty("Dealer"), true},
 	} {

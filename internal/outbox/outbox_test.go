@@ -142,7 +142,7 @@ func (b *bench) put(t testing.TB, n int64) string {
 	s, err := gate.New(b.st.Consent(), b.st.Station()).Seal(t.Context(), gate.Input{
 		Visit: b.visit, VIN: v, Values: []policy.Tagged{p.Tag(reading.Reading{Key: "obd.01.05", ECU: "7E8", Value: temp})},
 		Purpose: consent.Service, Recipient: b.recipient(t), Station: b.st.Station().ID(), Day: b.clock.now(),
-		Policy: wire.Policy{Version: p.Version(), Hash: p.Hash()},
+		Policy: wire.Policy{Version: "2026-11/site+" + p.Hash()[:8], Hash: p.Hash()}, // as with a site's own overlay
 	})
 	require.NoError(t, err)
 	added, err := b.ob.Put(t.Context(), s)
@@ -320,6 +320,67 @@ func TestWhatBecomesOfAFailure(t *testing.T) {
 
 func fails(err error) func(gate.Envelope) (wire.Receipt, error) {
 	return func(gate.Envelope) (wire.Receipt, error) { return wire.Receipt{}, err }
+}
+
+// TestReceiptForSomethingElse: a receipt that is genuine but not for this envelope is no proof, even from a careless sender.
+func TestReceiptForSomethingElse(t *testing.T) {
+	key := ed25519.NewKeyFromSeed(make([]byte, 32))
+	for name, change := range map[string]func(*wire.Receipt){
+		"envelope": func(r *wire.Receipt) { r.Envelope = strings.Repeat("0", 64) },
+		"station":  func(r *wire.Receipt) { r.Station = "station-2" },
+		"right":    func(*wire.Receipt) {},
+	} {
+		b := newBench(t)
+		r := b.recipient(t)
+		r.ReceiptKey = key.Public().(ed25519.PublicKey)
+		require.NoError(t, b.st.ReplaceRecipient(t.Context(), r))
+		b.put(t, 83)
+		f := &fake{send: func(e gate.Envelope) (wire.Receipt, error) {
+			x := wire.Receipt{Envelope: e.ID(), Station: e.Station(), Collector: "Dealer"}
+			change(&x)
+			x.Sign(key, b.clock.now())
+			return x, nil
+		}}
+		res, err := b.ob.Drain(t.Context(), f.connect, outbox.DrainOptions{})
+		require.NoError(t, err)
+		if name == "right" {
+			require.Equal(t, 1, res.Sent)
+			continue
+		}
+		require.Equal(t, 1, res.Unproved, name)
+		require.ErrorIs(t, res.Reports[0].Err, wire.ErrSignature, name)
+	}
+}
+
+// TestTwoSendersOneAcknowledgement: a sender whose lease ran out while it was sending finds the work done.
+func TestTwoSendersOneAcknowledgement(t *testing.T) {
+	b := newBench(t)
+	id := b.put(t, 83)
+	other := b.outbox(t, b.st)
+	slow := func(r recipient.Recipient) (outbox.Sender, error) {
+		s, err := connect(r)
+		return &fakeThen{s, func() {
+			b.clock.step(time.Minute)
+			res, err := other.Drain(t.Context(), connect, outbox.DrainOptions{})
+			require.NoError(t, err)
+			require.Equal(t, 1, res.Sent)
+		}}, err
+	}
+	res, err := b.ob.Drain(t.Context(), slow, outbox.DrainOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 1, res.Sent)
+	require.Equal(t, map[string]int{id: 1}, b.held(t))
+	require.Equal(t, map[string]int{id: 1}, b.log(t, ledger.Acknowledged))
+}
+
+type fakeThen struct {
+	outbox.Sender
+	before func()
+}
+
+func (f *fakeThen) Send(ctx context.Context, e gate.Envelope) (wire.Receipt, error) {
+	f.before()
+	return f.Sender.Send(ctx, e)
 }
 
 func TestADeadCollectorIsTriedOnce(t *testing.T) {

@@ -387,7 +387,6 @@ func at(r recipient.Recipient, a net.Addr) recipient.Recipient {
 
 // TestRequestsLookAlike: beside the envelope's own bytes nothing differs between stations, cars or days.
 func TestRequestsLookAlike(t *testing.T) {
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
 	c := start(t, collector.Options{})
 	r := c.enrolled(t, "station-1")
 	var seen []http.Header
@@ -402,11 +401,31 @@ func TestRequestsLookAlike(t *testing.T) {
 		_, err := client(t, srv, uplink.Options{}).Send(t.Context(), envelope(t, r, 80+n))
 		require.ErrorIs(t, err, uplink.ErrDeferred)
 	}
-	require.Len(t, seen, 2, "no proxy in between")
+	require.Len(t, seen, 2)
 	require.Equal(t, seen[0], seen[1])
 	require.Equal(t, lengths[0], lengths[1])
 	require.Equal(t, http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"obdgate"},
 		"Content-Length": seen[0]["Content-Length"]}, seen[0])
+}
+
+// TestNoProxy: whatever the environment says, nobody stands between station and collector.
+func TestNoProxy(t *testing.T) {
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer proxy.Close()
+	asked := make(chan struct{}, 1)
+	go func() {
+		if c, err := proxy.Accept(); err == nil {
+			asked <- struct{}{}
+			_ = c.Close()
+		}
+	}()
+	t.Setenv("HTTPS_PROXY", "http://"+proxy.Addr().String())
+	r := start(t, collector.Options{}).enrolled(t, "station-1")
+	r.URL = "https://192.0.2.1:8443" // not loopback, which proxies are never asked for; TEST-NET-1 answers nobody
+	_, err = client(t, r, uplink.Options{Dial: 200 * time.Millisecond, Total: 200 * time.Millisecond}).Send(t.Context(), envelope(t, r, 1))
+	require.ErrorIs(t, err, uplink.ErrDeferred)
+	require.Empty(t, asked)
 }
 
 func TestNewRefusesAnIncompleteRecord(t *testing.T) {
