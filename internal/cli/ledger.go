@@ -37,7 +37,7 @@ earlier verify --json) are compared as well: a log that was replaced as a whole 
 					err = report.NewText(p.Out, p.words).Ledger(r)
 				}
 				if err == nil && !r.OK() {
-					return fail(exitData, "keep the state directory as it is and tell the data protection officer", errors.New("the log was tampered with"))
+					return errTampered()
 				}
 				return err
 			})
@@ -67,4 +67,9 @@ earlier verify --json) are compared as well: a log that was replaced as a whole 
 		},
 	}
 	return group("ledger", "The tamper-evident log of every answer and everything that left", verify, show)
+}
+
+func errTampered() error {
+	return fail(exitData, "keep the state directory as it is and tell the data protection officer; obdgate ledger verify says where",
+		errors.New("the log was tampered with: nothing is sent"))
 }

@@ -56,6 +56,9 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 	if o.dryRun {
 		return p.dryRun(ctx, s, o.visit)
 	}
+	if err := p.trustLog(ctx, s); err != nil {
+		return err
+	}
 	p.retain(ctx, s)
 	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
 	if err != nil {
@@ -69,6 +72,18 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 		return err
 	}
 	return p.drain(ctx, q, o.visit, blocked)
+}
+
+// trustLog refuses to send anything on the word of a log that was changed: a hidden withdrawal would read as a yes.
+func (p *program) trustLog(ctx context.Context, s *store.Store) error {
+	r, err := s.Ledger().Verify(ctx)
+	if err != nil {
+		return store.Explain(err)
+	}
+	if !r.OK() {
+		return errTampered()
+	}
+	return nil
 }
 
 // candidate is one scan for one purpose and one recipient.
