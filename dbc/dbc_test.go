@@ -287,6 +287,30 @@ func TestDecodeAgreesWithBits(t *testing.T) {
 	})
 }
 
+// Floats are fractions too: what Value gives is the float, to the last bit, or nothing.
+func TestFloatsAreExact(t *testing.T) {
+	d := parse(t, "BO_ 1 M: 12 E\n SG_ A : 0|32@1- (1,0) [0|0] \"\" X\n SG_ B : 32|64@1- (1,0) [0|0] \"\" X\nSIG_VALTYPE_ 1 A : 1;\nSIG_VALTYPE_ 1 B : 2;\n")
+	rapid.Check(t, func(t *rapid.T) {
+		f := frame.New(1, frame.FD, make([]byte, 12)...)
+		binary.LittleEndian.PutUint32(f.Data[:], rapid.Uint32().Draw(t, "f32"))
+		binary.LittleEndian.PutUint64(f.Data[4:], math.Float64bits(rapid.Float64().Draw(t, "f64")))
+		for _, s := range d.Named("M").Signals {
+			x, _ := s.Float64(&f)
+			q, ok := s.Value(&f)
+			want := new(big.Rat).SetFloat64(x)
+			if want == nil || !want.Num().IsInt64() || !want.Denom().IsInt64() {
+				if ok {
+					t.Fatalf("%g became %s", x, q)
+				}
+				continue
+			}
+			if !ok || want.Cmp(big.NewRat(q.Num, q.Den)) != 0 || want.Denom().Int64() != q.Den {
+				t.Fatalf("%g became %s (%v)", x, q, ok)
+			}
+		}
+	})
+}
+
 // FuzzParse: a file is refused with a place, or every signal of it decodes as reading bit by bit does.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{

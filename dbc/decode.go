@@ -151,19 +151,30 @@ func (s *Signal) ieee(raw uint64) float64 {
 	return math.Float64frombits(raw)
 }
 
+// floatValue is the value of a float signal: every finite IEEE 754 number is a fraction, mantissa over a power of two.
 func (s *Signal) floatValue(raw uint64) (reading.Quantity, bool) {
 	x := s.ieee(raw)
-	if n := int64(x); float64(n) == x && n > -1<<53 && n < 1<<53 && s.scale == (scale{1, 0, 1, 1, 0}) {
-		return reading.Quantity{Num: n, Den: 1, Unit: reading.Unit(s.Unit)}, true
+	if math.IsInf(x, 0) || math.IsNaN(x) {
+		return reading.Quantity{}, false
 	}
-	r := new(big.Rat)
-	if r.SetFloat64(x) == nil {
-		return reading.Quantity{}, false // infinite, or not a number
+	if x == 0 || s.scale != (scale{1, 0, 1, 1, 0}) {
+		return s.wide(new(big.Rat).SetFloat64(x))
 	}
-	return s.wide(r)
+	m, e := math.Frexp(x)
+	n := int64(m * (1 << 53)) // exact: a float64 has 53 bits
+	e -= 53
+	zeros := bits.TrailingZeros64(uint64(n))
+	n >>= zeros
+	switch e += zeros; {
+	case e >= 0 && e+bits.Len64(magnitude(n)) < 64:
+		return reading.Quantity{Num: n << e, Den: 1, Unit: reading.Unit(s.Unit)}, true
+	case e < 0 && e > -63:
+		return reading.Quantity{Num: n, Den: 1 << -e, Unit: reading.Unit(s.Unit)}, true
+	}
+	return reading.Quantity{}, false
 }
 
-// Float returns the physical value as float64: raw·factor + offset in floating point, as most tools print it. ok is
+// Float64 returns the physical value as float64: raw·factor + offset in floating point, as most tools print it. ok is
 // false when the frame is too short. It does not allocate.
 func (s *Signal) Float64(f *frame.Frame) (float64, bool) {
 	raw, ok := s.Raw(f)

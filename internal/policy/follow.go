@@ -264,7 +264,9 @@ func (t *Tagger) classify(s *session, f *frame.Frame, msg []byte) marks {
 		t.question(s, f, msg)
 		return m
 	}
-	t.l.answer(m, msg, t.questionOf(s, f, msg))
+	q := t.questionOf(s, f, msg)
+	t.l.answer(m, msg, q)
+	t.expected(s, m, msg, q)
 	return m
 }
 

@@ -22,6 +22,7 @@ import (
 type known struct {
 	f       frame.Frame
 	clear   [64]bool // may be shown
+	form    [64]bool // not shown, and says what the bytes behind it are
 	message int      // index of the message it belongs to, -1 = none
 }
 
@@ -29,10 +30,14 @@ type known struct {
 type part struct {
 	b     []byte
 	clear bool
+	form  bool
 }
 
-func tech(b ...byte) part { return part{b, true} }
-func priv(b ...byte) part { return part{b, false} }
+func tech(b ...byte) part { return part{b: b, clear: true} }
+func priv(b ...byte) part { return part{b: b} }
+
+// form are bytes nobody may see that say how to read the rest: an identifier no rule names.
+func form(b ...byte) part { return part{b: b, form: true} }
 
 // drawn are n arbitrary bytes.
 func drawn(t *rapid.T, n int) []byte {
@@ -58,7 +63,7 @@ func exchange(t *rapid.T) (question []byte, answer []part) {
 		return q, []part{tech(0x59, 2, 0xFF), tech(drawn(t, 4*rapid.IntRange(0, 9).Draw(t, "n"))...)}
 	case 4: // snapshot: engine values, speed, then the maker's own
 		return []byte{0x19, 4, 3, 1, 0, 0xFF}, []part{tech(0x59, 4, 3, 1, 0, 8, 1, 4), tech(0xF4, 5), tech(drawn(t, 1)...), tech(0xF4, 0x0D), priv(drawn(t, 1)...),
-			tech(0xF4, 0x0C), tech(drawn(t, 2)...), priv(0x17, 0x01), priv(drawn(t, 4)...)}
+			tech(0xF4, 0x0C), tech(drawn(t, 2)...), form(0x17, 0x01), priv(drawn(t, 4)...)}
 	case 5: // part number
 		return []byte{0x22, 0xF1, 0x87}, []part{tech(0x62, 0xF1, 0x87), tech(drawn(t, rapid.IntRange(1, 24).Draw(t, "n"))...)}
 	case 6: // refusal
@@ -77,7 +82,7 @@ func exchange(t *rapid.T) (question []byte, answer []part) {
 	for _, pid := range rapid.SliceOfNDistinct(rapid.SampledFrom(append(append([]byte(nil), technicalPIDs...), personalPIDs...)), 1, 6, rapid.ID[byte]).Draw(t, "pids") {
 		q = append(q, pid)
 		v := drawn(t, pidBytes[pid])
-		p := part{v, false}
+		p := part{b: v}
 		for _, x := range technicalPIDs {
 			p.clear = p.clear || x == pid
 		}
@@ -89,11 +94,11 @@ func exchange(t *rapid.T) (question []byte, answer []part) {
 // build cuts parts into frames that know what they carry.
 func build(id uint32, parts []part, pad byte, message int) []known {
 	var msg []byte
-	var ok []bool
+	var ok, form []bool
 	for _, p := range parts {
 		msg = append(msg, p.b...)
 		for range p.b {
-			ok = append(ok, p.clear)
+			ok, form = append(ok, p.clear), append(form, p.form)
 		}
 	}
 	var out []known
@@ -108,7 +113,7 @@ func build(id uint32, parts []part, pad byte, message int) []known {
 			if j < head {
 				k.clear[j] = true
 			} else if at < len(msg) {
-				k.clear[j] = ok[at]
+				k.clear[j], k.form[j] = ok[at], form[at]
 				at++
 			}
 		}
@@ -192,7 +197,7 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 		copy(other, in)
 		for i := range other {
 			for j := range int(other[i].f.Len) {
-				if !in[i].clear[j] {
+				if !in[i].clear[j] && !in[i].form[j] {
 					other[i].f.Data[j] = rapid.Byte().Draw(t, "other")
 				}
 			}
@@ -254,6 +259,7 @@ func technicalReadings(p *policy.Policy, frames []frame.Frame) []string {
 		msg := append([]byte(nil), e.Message...)
 		if f.ID < 0x7E8 {
 			question[f.ID+8] = msg
+			delete(rx, f.ID+8) // as diag does: what was not finished before is not continued
 			continue
 		}
 		for _, decode := range [...]func(req, resp []byte) ([]reading.Reading, error){obd.Decode, uds.Decode, obfcm.Decode} {

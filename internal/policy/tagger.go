@@ -29,6 +29,8 @@ type Tagger struct {
 	ext  map[uint32]role
 	pair map[uint64]uint64 // request key -> answer key, of configured pairs
 
+	places map[uint64][]knownPlace // answer key -> Expect
+
 	sessions map[uint64]*session
 	asked    [256]bool // extended addressing: ECUs somebody spoke to on 6F1
 	serial   uint64    // questions so far

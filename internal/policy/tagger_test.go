@@ -196,6 +196,37 @@ func TestTaggerFollowsConfiguredPairs(t *testing.T) {
 	}
 }
 
+// A maker's mileage behind an identifier no rule can name: only who knows the make can say where it stands.
+func TestTaggerExpectsPlaces(t *testing.T) {
+	log := number([]frame.Frame{
+		parseFrame(t, "6F1#600322D10D000000"), parseFrame(t, "660#F1100B62D10D0002"), parseFrame(t, "660#F12186B3000286B3"),
+		parseFrame(t, "7E0#0221280000000000"), parseFrame(t, "7E8#0661280102030400"),
+		parseFrame(t, "714#0322220300000000"), parseFrame(t, "77E#0662220301020300"),
+	})
+	shown := func(tg *policy.Tagger) (out []string) {
+		for _, g := range run(tg, log) {
+			m := g.masked()
+			out = append(out, fmt.Sprintf("%s %X", g.ft.Tag, m.Bytes()))
+		}
+		return out
+	}
+	before := shown(policy.NewTagger(defaultPolicy(t), nil))
+	require.Equal(t, "personal/unclassified F1100B62D10D0000", before[1])
+	require.Equal(t, "personal/unclassified 0600000000000000", before[4])
+	require.Equal(t, "personal/unclassified 0000000000000000", before[6])
+	tg := policy.NewTagger(defaultPolicy(t), nil)
+	tg.Expect(
+		policy.Place{Addr: isotp.Address{Tx: 0x6F1, Rx: 0x660, Ext: true, TxTarget: 0x60, RxTarget: 0xF1}, Question: []byte{0x22, 0xD1, 0x0D}, Width: 4, Key: "odometer.22.D10D"},
+		policy.Place{Addr: isotp.Address{Tx: 0x7E0, Rx: 0x7E8}, Question: []byte{0x21, 0x28}, Width: 3, Key: "odometer.21.28"},
+		policy.Place{Addr: isotp.Address{Tx: 0x714, Rx: 0x77E}, Question: []byte{0x22, 0x22, 0x03}, Offset: 0, Width: 3, Key: "odometer.22.2203"},
+	)
+	require.Equal(t, []string{
+		"technical/protocol 600322D10D000000", "technical/condition F1100B62D10D0002", "personal/unclassified F12186B300000000",
+		"technical/protocol 0221280000000000", "personal/unclassified 0661280102030000",
+		"technical/protocol 0322220300000000", "technical/condition 0662220301020300",
+	}, shown(tg))
+}
+
 // Whatever the traffic, memory is bounded and every frame comes out once, in order.
 func TestTaggerHostile(t *testing.T) {
 	tg := policy.NewTagger(defaultPolicy(t), nil)

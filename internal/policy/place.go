@@ -1,0 +1,88 @@
+package policy
+
+import (
+	"slices"
+
+	"obdgate/internal/isotp"
+	"obdgate/internal/reading"
+)
+
+// Place is where one value stands in the answer to one question of one ECU. Makers keep the mileage and the like behind
+// identifiers that mean something else in another make, so that no rule can name them; who knows the make says so here.
+type Place struct {
+	Addr     isotp.Address
+	Question []byte // service and identifier: 22 D1 0D, 21 28
+	Offset   int    // bytes after the echo of the question
+	Width    int
+	Key      reading.Key // its tag is the policy's for this key
+}
+
+type knownPlace struct {
+	service byte
+	id      uint16
+	head    int
+	from    int
+	to      int
+	tag     tagID
+}
+
+// Expect follows the pair of a place and marks its value from now on. A question that is no service with one or two
+// identifier bytes is ignored.
+func (t *Tagger) Expect(places ...Place) {
+	for _, p := range places {
+		if n := len(p.Question); n < 2 || n > 3 || p.Offset < 0 || p.Width < 1 {
+			continue
+		}
+		t.Follow(p.Addr)
+		q := ask(p.Question, 1)
+		if q.n != 1 {
+			continue
+		}
+		tag := t.l.p.TagKey(p.Key)
+		if _, known := t.l.ids[tag]; !known {
+			t.l = t.l.with(tag)
+		}
+		head := len(p.Question)
+		key := sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, p.Addr.Ext, p.Addr.RxTarget)
+		if !p.Addr.Ext {
+			key = sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, false, 0)
+		}
+		if t.places == nil {
+			t.places = map[uint64][]knownPlace{}
+		}
+		t.places[key] = append(t.places[key], knownPlace{q.service, q.ids[0], head, head + p.Offset, head + p.Offset + p.Width, t.l.ids[tag]})
+	}
+}
+
+// with returns a copy of the layout that knows one more tag; the layout itself is shared and read-only.
+func (l *layout) with(tag Tag) *layout {
+	c := *l
+	c.tags, c.rank = slices.Clone(l.tags), slices.Clone(l.rank)
+	c.ids = make(map[Tag]tagID, len(l.ids)+1)
+	for k, v := range l.ids {
+		c.ids[k] = v
+	}
+	c.id(tag)
+	return &c
+}
+
+// expected marks the known places of an answer to q.
+func (t *Tagger) expected(s *session, m marks, msg []byte, q *question) {
+	if len(t.places) == 0 || q == nil || q.n != 1 || msg[0] != q.service+0x40 {
+		return
+	}
+	for _, p := range t.places[s.key&^(0xFF<<32)] {
+		if p.service != q.service || p.id != q.ids[0] || len(msg) < p.to {
+			continue
+		}
+		id := uint16(msg[1])
+		if p.head == 3 {
+			id = id<<8 | uint16(msg[2])
+		}
+		if id != p.id {
+			continue
+		}
+		m.set(0, p.head, t.l.echo)
+		m.set(p.from, p.to, p.tag)
+	}
+}
