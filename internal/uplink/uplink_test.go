@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,28 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
+
+// proxied counts connections to the proxy that the environment names in all these tests.
+var proxied atomic.Int32
+
+func TestMain(m *testing.M) {
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for {
+			c, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			proxied.Add(1)
+			_ = c.Close()
+		}
+	}()
+	os.Setenv("HTTPS_PROXY", "http://"+proxy.Addr().String()) // net/http reads it once, at the first request
+	os.Exit(m.Run())
+}
 
 type always struct{}
 
@@ -410,22 +433,11 @@ func TestRequestsLookAlike(t *testing.T) {
 
 // TestNoProxy: whatever the environment says, nobody stands between station and collector.
 func TestNoProxy(t *testing.T) {
-	proxy, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer proxy.Close()
-	asked := make(chan struct{}, 1)
-	go func() {
-		if c, err := proxy.Accept(); err == nil {
-			asked <- struct{}{}
-			_ = c.Close()
-		}
-	}()
-	t.Setenv("HTTPS_PROXY", "http://"+proxy.Addr().String())
 	r := start(t, collector.Options{}).enrolled(t, "station-1")
 	r.URL = "https://192.0.2.1:8443" // not loopback, which proxies are never asked for; TEST-NET-1 answers nobody
-	_, err = client(t, r, uplink.Options{Dial: 200 * time.Millisecond, Total: 200 * time.Millisecond}).Send(t.Context(), envelope(t, r, 1))
+	_, err := client(t, r, uplink.Options{Dial: 200 * time.Millisecond, Total: 200 * time.Millisecond}).Send(t.Context(), envelope(t, r, 1))
 	require.ErrorIs(t, err, uplink.ErrDeferred)
-	require.Empty(t, asked)
+	require.Zero(t, proxied.Load())
 }
 
 func TestNewRefusesAnIncompleteRecord(t *testing.T) {
