@@ -199,7 +199,7 @@ func explained(p *policy.Policy, frames []frame.Frame) [][64]bool {
 // one of them, or what the decoder says of the message's form.
 func byReadings(p *policy.Policy, questions [][]byte, msg []byte, ok []bool) {
 	switch msg[0] {
-	case 0x7F, 0x44, 0x54, 0x51, 0x7E, 0x50:
+	case 0x7F, 0x44, 0x54, 0x51, 0x60, 0x7E, 0x50:
 		for j := range ok {
 			ok[j] = j < 6
 		}
