@@ -154,13 +154,19 @@ func (s *selection) names(r reading.Reading) bool {
 func (s *selection) mileage() *wire.Odometer {
 	var may []reading.Reading
 	for _, v := range s.in.Values {
-		t := v.Tag()
+		r, t := v.Reading(), v.Tag()
+		if _, ok := r.Value.(reading.Quantity); !ok {
+			continue
+		}
 		if s.allows(t) || s.in.Purpose == consent.OBFCM && t.Class.Releasable() && t.Category == policy.Condition {
-			may = append(may, v.Reading())
+			may = append(may, r)
 		}
 	}
 	slices.SortFunc(may, func(a, b reading.Reading) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ECU, b.ECU), cmp.Compare(fmt.Sprint(a.Value), fmt.Sprint(b.Value)))
+		if c := cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.ECU, b.ECU)); c != 0 {
+			return c
+		}
+		return a.Value.(reading.Quantity).Cmp(b.Value.(reading.Quantity))
 	})
 	v := odometer.Weigh(may, odometer.Context{Engine: s.in.Engine})
 	if v.Chosen < 0 || v.Chosen >= len(v.Sources) {
