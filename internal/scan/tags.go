@@ -41,7 +41,7 @@ func (t *tags) take(f *frame.Frame, tag policy.FrameTag) {
 	}
 	masked := *f
 	masked.Time = masked.Time.Truncate(time.Microsecond) // what every reader of candump logs understands
-	policy.Mask(&masked, tag.Personal)
+	tag.Mask(&masked)
 	t.line = canlog.Append(t.line[:0], &masked, "can0")
 	t.line = append(t.line, '\n')
 	_, t.err = t.record.Write(t.line)
