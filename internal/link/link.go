@@ -105,7 +105,7 @@ var (
 	ErrGarbled = errors.New("damaged data from the adapter")
 	// ErrUnsupported: the adapter cannot carry this frame or request.
 	ErrUnsupported = errors.New("not supported by this adapter")
-	// ErrUnrecorded: a recording does not contain the question.
+	// ErrUnrecorded: a recording does not contain the question. Send says it; the link goes on, and Recv is quiet.
 	ErrUnrecorded = errors.New("question not in the recording")
 )
 

@@ -27,8 +27,10 @@ func (r Registry) Open(ctx context.Context, uri string) (Link, error) {
 
 func (r Registry) schemes() []string {
 	var s []string
-	for k := range r {
-		s = append(s, k+":")
+	for k, open := range r {
+		if open != nil {
+			s = append(s, k+":")
+		}
 	}
 	slices.Sort(s)
 	return s
