@@ -11,34 +11,33 @@ import (
 	"obdgate/internal/reading"
 )
 
-// readConsumption asks the consumption record where the customer agreed. Classic InfoTypes are asked of the ECUs whose
-// bitmap names them; where no ECU names any, the UDS form is asked of each (facts: both exist).
+// readConsumption asks the consumption record where the customer agreed: the InfoTypes an ECU announces, by service 09 or,
+// where the vehicle has only UDS, as DIDs. Where no ECU announces any, the DIDs are tried on each (facts: both exist).
 func (r *reader) readConsumption(ctx context.Context) error {
 	if !r.o.Plan.AsksConsumption() {
 		return nil
 	}
-	classic := r.having(func(e *ecu) bool {
-		return slices.ContainsFunc(e.types.IDs(), obfcm.IsInfoType)
-	})
+	announced := len(r.having(func(e *ecu) bool { return slices.ContainsFunc(e.types.IDs(), obfcm.IsInfoType) })) > 0
 	for _, q := range obfcm.Requests() {
-		if q.UDS == (len(classic) > 0) || q.UDS && r.bus.Functional.Legacy {
+		if q.UDS && r.bus.Functional.Legacy || q.UDS != (!announced || r.onlyUDS()) {
 			continue
 		}
-		if q.UDS && q.InfoType != 0x17 && !r.hasConsumption() {
+		if !announced && q.InfoType != 0x17 && !r.hasConsumption() {
 			continue // no ECU knows distance and fuel: the plug-in records are not there either
 		}
 		who := r.ecus
-		if !q.UDS {
+		if announced {
 			who = r.having(func(e *ecu) bool { return e.types.Has(q.InfoType) })
 		}
-		if err := r.askRecord(ctx, q, who); err != nil {
+		if err := r.askRecord(ctx, q, who, announced); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reader) askRecord(ctx context.Context, q obfcm.Request, who []*ecu) error {
+// askRecord asks one record. announced says that those asked claim to have it.
+func (r *reader) askRecord(ctx context.Context, q obfcm.Request, who []*ecu, announced bool) error {
 	if len(who) == 0 {
 		return nil
 	}
@@ -56,10 +55,9 @@ func (r *reader) askRecord(ctx context.Context, q obfcm.Request, who []*ecu) err
 		if err != nil {
 			return err
 		}
-		announced := func(*ecu) bool { return !q.UDS }
-		r.keep(q.Payload, answers, announced)
+		r.keep(q.Payload, answers, func(*ecu) bool { return announced })
 		for _, e := range g {
-			if !q.UDS && !spoke(answers, e) && !r.named(e, q.Payload) {
+			if announced && !spoke(answers, e) && !r.named(e, q.Payload) {
 				r.missing(e.label, q.Payload, errSilent, "")
 			}
 		}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
 	"obdgate/dbc"
 	"obdgate/internal/diag"
+	"obdgate/internal/frame"
 	"obdgate/internal/isotp"
 	"obdgate/internal/link"
 	"obdgate/internal/obd"
@@ -64,10 +66,11 @@ func Run(ctx context.Context, l link.Link, o Options) (visit.Scan, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	t := newTags(o)
-	r := &reader{
-		conn: diag.New(l, diag.Options{Tap: t.frame, Logger: o.Log}), o: o,
-		s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())},
-	}
+	r := &reader{o: o, s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())}}
+	r.conn = diag.New(l, diag.Options{Logger: o.Log, Tap: func(f frame.Frame) {
+		r.hear(&f)
+		t.frame(f)
+	}})
 	err := r.run(ctx)
 	r.s.Adapter = l.Caps().Adapter
 	r.finish()
@@ -95,6 +98,7 @@ type reader struct {
 	s      visit.Scan
 	faults int // link faults in a row
 	vins   []vinSource
+	heard  map[string]bool // identifiers of answers on the bus, understood or not
 }
 
 func (r *reader) run(ctx context.Context) error {
@@ -144,8 +148,40 @@ func (r *reader) ecu(a isotp.Address) *ecu {
 	return e
 }
 
+// hear notes who sends on the identifiers of answers (ISO 15765-4: 7E8 to 7EF, 18DAF1xx).
+func (r *reader) hear(f *frame.Frame) {
+	answer := f.ID >= 0x7E8 && f.ID <= 0x7EF
+	if f.Is(frame.Extended) {
+		answer = f.ID>>8 == 0x18DAF1
+	}
+	if f.Dir != frame.Received || !answer {
+		return
+	}
+	if r.heard == nil {
+		r.heard = map[string]bool{}
+	}
+	r.heard[f.IDString()] = true
+}
+
+var errBabble = errors.New("sends on the bus, but nothing that answers a question")
+
+// nameBabblers names what was heard and never understood: a control unit that is faulty must not look like one that is
+// not fitted.
+func (r *reader) nameBabblers() {
+	if len(r.ecus) == 0 {
+		return
+	}
+	for _, e := range r.ecus {
+		delete(r.heard, e.label)
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.heard)) {
+		r.missing(id, []byte{0x01, 0x00}, errBabble, "check this control unit and its wiring; nothing of it was read")
+	}
+}
+
 // finish puts the result into the order that does not depend on who answered first, and weighs what was read.
 func (r *reader) finish() {
+	r.nameBabblers()
 	for _, e := range r.ecus {
 		r.s.ECUs = append(r.s.ECUs, visit.ECU{Address: e.label, Name: e.name})
 	}

@@ -15,7 +15,7 @@ import (
 
 // readSupport asks what each ECU has. What Find already heard is not asked again.
 func (r *reader) readSupport(ctx context.Context) error {
-	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+	if r.onlyUDS() {
 		return r.readDIDSupport(ctx)
 	}
 	if err := r.support(ctx, 0x01, func(e *ecu) *obd.Set { return &e.pids }); err != nil {
@@ -97,10 +97,18 @@ type vinSource struct {
 	vin vin.VIN
 }
 
-// readVIN asks 09 02, and 22 F190 where that gave none.
+// readVIN asks 09 02 (22 F802 where the vehicle has only UDS), and 22 F190 where that gave none.
 func (r *reader) readVIN(ctx context.Context) error {
 	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) })
-	if len(who) > 0 {
+	if r.onlyUDS() {
+		for _, e := range who {
+			answers, err := r.did(ctx, e, 0xF8, 0x02, true)
+			if err != nil {
+				return err
+			}
+			r.takeVIN(answers)
+		}
+	} else if len(who) > 0 {
 		q := r.target(who)
 		q.Payload = []byte{0x09, 0x02}
 		answers, err := r.ask(ctx, q)
@@ -150,7 +158,7 @@ var errTwoVINs = errors.New("this control unit gives another VIN than the others
 // readCodes asks stored, pending and permanent trouble codes of everyone. Permanent ones are not required outside the
 // US: silence there is normal.
 func (r *reader) readCodes(ctx context.Context) error {
-	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+	if r.onlyUDS() {
 		return r.readUDSCodes(ctx)
 	}
 	for _, sid := range []byte{0x03, 0x07, 0x0A} {
@@ -180,7 +188,7 @@ var quickPIDs = []byte{0x01, 0x1C, 0x1F, 0x21, 0x31, 0x41, 0x42, 0x4D, 0x4E, 0x5
 // readValues asks every PID an ECU has, up to six in one question on CAN. An ECU that does not answer a combination
 // whole is asked one by one for what is missing.
 func (r *reader) readValues(ctx context.Context) error {
-	if r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS {
+	if r.onlyUDS() {
 		return r.readDIDValues(ctx)
 	}
 	var all obd.Set
@@ -304,6 +312,9 @@ func expectedFrames(who []*ecu, payload []byte) int {
 // readSoftware asks calibration ids, their verification numbers, names and the other identification an ECU announces.
 // Message counts (odd types up to 09, K-line only) carry nothing.
 func (r *reader) readSoftware(ctx context.Context) error {
+	if r.onlyUDS() {
+		return r.readDIDSoftware(ctx)
+	}
 	var want obd.Set
 	for _, e := range r.ecus {
 		want = want.Union(e.types)
@@ -328,21 +339,23 @@ func (r *reader) readSoftware(ctx context.Context) error {
 				r.missing(e.label, q.Payload, errSilent, "")
 			}
 		}
-		for _, a := range answers {
-			if name, ok := ecuName(id, a.readings); ok {
-				a.ecu.name = name
-			}
+		if id == 0x0A {
+			takeNames(answers)
 		}
 	}
 	return nil
 }
 
-func ecuName(id byte, rs []reading.Reading) (string, bool) {
-	if id != 0x0A || len(rs) == 0 {
-		return "", false
+// takeNames gives the ECUs the names they answered with.
+func takeNames(answers []answer) {
+	for _, a := range answers {
+		if len(a.readings) == 0 {
+			continue
+		}
+		if name, ok := a.readings[0].Value.(reading.Text); ok {
+			a.ecu.name = string(name)
+		}
 	}
-	name, ok := rs[0].Value.(reading.Text)
-	return string(name), ok
 }
 
 // decodeHeard decodes answers that were heard while the bus was found.

@@ -9,6 +9,9 @@ import (
 	"obdgate/internal/reading"
 )
 
+// onlyUDS reports whether services 01 to 0A are gone and everything is asked as data identifiers.
+func (r *reader) onlyUDS() bool { return r.bus.Kind == diag.UDSOnly || r.bus.Kind == diag.OBDonUDS }
+
 // readDIDSupport asks the support bitmaps of an OBDonUDS vehicle: 22 F400 … mirrors 01 00 …, 22 F800 mirrors 09 00
 // (SAE J1979-2). Every ECU is asked by itself; one that refuses has none.
 func (r *reader) readDIDSupport(ctx context.Context) error {
@@ -17,23 +20,23 @@ func (r *reader) readDIDSupport(ctx context.Context) error {
 			if base > 0 && !e.pids.Has(byte(base)) {
 				break
 			}
-			rs, err := r.did(ctx, e, 0xF4, byte(base), base > 0)
+			answers, err := r.did(ctx, e, 0xF4, byte(base), base > 0)
 			if err != nil {
 				return err
 			}
-			e.pids = e.pids.Union(obd.DIDs(0xF4, rs))
+			e.pids = e.pids.Union(obd.DIDs(0xF4, readingsOf(answers)))
 		}
-		rs, err := r.did(ctx, e, 0xF8, 0x00, false)
+		answers, err := r.did(ctx, e, 0xF8, 0x00, false)
 		if err != nil {
 			return err
 		}
-		e.types = e.types.Union(obd.DIDs(0xF8, rs))
+		e.types = e.types.Union(obd.DIDs(0xF8, readingsOf(answers)))
 	}
 	return nil
 }
 
 // did reads one data identifier of one ECU. expected says that the ECU claims to have it.
-func (r *reader) did(ctx context.Context, e *ecu, high, low byte, expected bool) ([]reading.Reading, error) {
+func (r *reader) did(ctx context.Context, e *ecu, high, low byte, expected bool) ([]answer, error) {
 	req := []byte{0x22, high, low}
 	answers, err := r.ask(ctx, diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1})
 	if err != nil {
@@ -43,14 +46,37 @@ func (r *reader) did(ctx context.Context, e *ecu, high, low byte, expected bool)
 	if expected && !spoke(answers, e) && !r.named(e, req) {
 		r.missing(e.label, req, errSilent, "")
 	}
+	return answers, nil
+}
+
+func readingsOf(answers []answer) []reading.Reading {
 	var out []reading.Reading
 	for _, a := range answers {
 		out = append(out, a.readings...)
 	}
-	return out, nil
+	return out
 }
 
-// readDIDValues reads F4xx, which mirrors PID xx, and F8xx identification of an OBDonUDS vehicle.
+// readDIDSoftware is readSoftware for vehicles that have only UDS: 22 F8xx mirrors 09 xx.
+func (r *reader) readDIDSoftware(ctx context.Context) error {
+	for _, e := range slices.Clone(r.ecus) {
+		for _, id := range e.types.IDs() {
+			if obd.IsBitmap(id) || id == 0x02 || obd.Elsewhere(id) || r.o.Plan.Depth() == Quick && id != 0x0A {
+				continue
+			}
+			answers, err := r.did(ctx, e, 0xF8, id, true)
+			if err != nil {
+				return err
+			}
+			if id == 0x0A {
+				takeNames(answers)
+			}
+		}
+	}
+	return nil
+}
+
+// readDIDValues reads F4xx, which mirrors PID xx.
 func (r *reader) readDIDValues(ctx context.Context) error {
 	for _, e := range slices.Clone(r.ecus) {
 		for _, id := range e.pids.IDs() {
