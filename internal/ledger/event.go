@@ -92,7 +92,7 @@ var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved}
 var (
 	stableKey  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,63}$`)
 	hash       = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	version    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]{0,63}$`)
+	version    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+/-]{0,63}$`)
 	recipientN = regexp.MustCompile(`^[\pL\pN](?:[\pL\pN .&_+-]{0,62}[\pL\pN.])?$`)
 	country    = regexp.MustCompile(`^[A-Z]{2}$`)
 )

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io/fs"
 	mathrand "math/rand/v2"
-	"strings"
 	"time"
 
 	"obdgate/internal/consent"
@@ -144,7 +143,7 @@ func (o *Outbox) PutTx(ctx context.Context, tx ledger.DBTX, s gate.Sealed) (adde
 	}
 	facts := ledger.Facts{Count: len(c.Body)}
 	if e, err := wire.Parse(c.Body); err == nil {
-		facts.Policy = strings.ReplaceAll(e.Policy.Version, "/", "+") // the log's form of a version knows no slash
+		facts.Policy = e.Policy.Version
 	}
 	return true, o.record(ctx, tx, ledger.Queued, item(c), facts)
 }
