@@ -187,4 +187,3 @@ func TestErasedWhileOnTheWire(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, items)
 }
-

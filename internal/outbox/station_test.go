@@ -195,4 +195,3 @@ func (b *bench) log(t testing.TB, kind ledger.Kind) map[string]int {
 	require.True(t, rep.OK(), "%+v", rep.Problems)
 	return n
 }
-
