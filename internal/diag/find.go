@@ -33,12 +33,13 @@ var (
 	askPIDs     = []byte{0x01, 0x00}
 	askProtocol = []byte{0x22, 0xF8, 0x10}
 	askUDSPIDs  = []byte{0x22, 0xF4, 0x00}
+	askBoth     = []byte{0x22, 0xF8, 0x10, 0xF4, 0x00}
 	askVIN      = []byte{0x22, 0xF1, 0x90}
 )
 
 // Find looks for the vehicle: 01 00 with 11-bit identifiers, then with 29-bit ones; the UDS questions that only newer
 // vehicles answer on both; at last the buses before CAN, if the link has them. Any answer, a refusal included, proves a
-// bus; on it Find learns the kind. Silence everywhere is link.ErrNoVehicle, a fault of the bus link.ErrBus; both are in
+// bus; on it Find learns the kind, with one physical question on a vehicle that speaks the classic services. Silence everywhere is link.ErrNoVehicle, a fault of the bus link.ErrBus; both are in
 // a *link.Error with a hint. Other errors of the link end the search.
 func (c *Conn) Find(ctx context.Context) (Bus, error) {
 	if err := c.lock(ctx); err != nil {
@@ -88,8 +89,9 @@ type search struct {
 	conn    *Conn
 	target  Target
 	ecus    []isotp.Address
-	classic bool // 41 was heard
-	uds     bool // 62 to an OBDonUDS question was heard
+	first   isotp.Address // the first ECU that gave a 41
+	classic bool          // 41 was heard
+	uds     bool          // 62 to an OBDonUDS question was heard
 	heard   map[string][]Answer
 	asked   map[probed]bool
 	fault   error
@@ -141,7 +143,9 @@ func (s *search) hear(a Answer, to Target, payload []byte) {
 		s.ecus = append(s.ecus, a.Addr)
 	}
 	if a.Err == nil {
-		s.classic = s.classic || payload[0] == 0x01
+		if payload[0] == 0x01 && !s.classic {
+			s.classic, s.first = true, a.Addr
+		}
 		s.uds = s.uds || payload[0] == 0x22 && payload[1] != 0xF1
 	}
 }
@@ -151,16 +155,8 @@ func (s *search) bus(ctx context.Context, err error) (Bus, error) {
 	if err != nil {
 		return Bus{}, err
 	}
-	for _, payload := range [][]byte{askProtocol, askUDSPIDs} {
-		if s.target.Legacy || s.uds {
-			break
-		}
-		if s.asked[probed{s.target.ID, string(payload)}] {
-			continue
-		}
-		if _, err := s.probe(ctx, s.target, payload); err != nil {
-			return Bus{}, err
-		}
+	if err := s.second(ctx); err != nil {
+		return Bus{}, err
 	}
 	b := Bus{Protocol: s.conn.link.Caps().Protocol, Functional: s.target, ECUs: s.ecus, Heard: s.heard}
 	switch {
@@ -178,6 +174,38 @@ func (s *search) bus(ctx context.Context, err error) (Bus, error) {
 	}
 	s.conn.log.Debug("vehicle found", "protocol", b.Protocol, "kind", string(b.Kind), "ecus", len(b.ECUs))
 	return b, nil
+}
+
+// second asks for the newer language on a bus that was found.
+//
+// Where nobody speaks the classic one, everybody is asked. Where somebody does, only he is, and by himself: a vehicle
+// speaks one language on all its emission ECUs (SAE J1979-2), so one of them can say which, and a physical question is
+// refused at once where a functional one would draw silence from every classic car (ISO 14229-1: no negative answers to
+// functional questions) and cost two windows of waiting. Only if he speaks both, everybody is asked: others may speak
+// the newer one alone.
+func (s *search) second(ctx context.Context) error {
+	if s.target.Legacy || s.uds {
+		return nil
+	}
+	if s.classic {
+		one := Physical(s.first)
+		found, err := s.probe(ctx, one, askBoth)
+		if refusal := (*Negative)(nil); found && errors.As(s.heard[string(askBoth)][0].Err, &refusal) && refusal.Code == nrcLength {
+			_, err = s.probe(ctx, one, askProtocol) // takes one identifier at a time
+		}
+		if err != nil || !s.uds {
+			return err
+		}
+	}
+	for _, payload := range [][]byte{askProtocol, askUDSPIDs} {
+		if s.asked[probed{s.target.ID, string(payload)}] {
+			continue
+		}
+		if found, err := s.probe(ctx, s.target, payload); err != nil || found && s.uds {
+			return err
+		}
+	}
+	return nil
 }
 
 func protocol(t Target) string {

@@ -11,6 +11,7 @@ import (
 
 // Negative response codes that diag itself acts on (ISO 14229-1, annex A.1).
 const (
+	nrcLength  = 0x13
 	nrcBusy    = 0x21
 	nrcPending = 0x78
 )
