@@ -69,9 +69,6 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 // Next.
 func (s *Splitter) Line() (line []byte, whole bool) { return s.buf[:s.n], !s.over }
 
-// Pending reports whether a line has begun.
-func (s *Splitter) Pending() bool { return s.n > 0 && !s.old }
-
 // maxReply bounds one reply in bytes of text: eight ECUs with 4095 bytes each.
 const maxReply = 128 << 10
 

@@ -105,10 +105,9 @@ func (s Status) String() string {
 // statusSet is a set of Status.
 type statusSet uint32
 
-func (s statusSet) has(x Status) bool      { return s>>x&1 != 0 }
-func (s *statusSet) add(x Status)          { *s |= 1 << x }
-func (s statusSet) any(xs ...Status) bool  { return s&setOf(xs...) != 0 }
-func (s statusSet) only(xs ...Status) bool { return s&^setOf(xs...) == 0 }
+func (s statusSet) has(x Status) bool     { return s>>x&1 != 0 }
+func (s *statusSet) add(x Status)         { *s |= 1 << x }
+func (s statusSet) any(xs ...Status) bool { return s&setOf(xs...) != 0 }
 
 func setOf(xs ...Status) (s statusSet) {
 	for _, x := range xs {

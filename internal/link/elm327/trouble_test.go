@@ -1,0 +1,151 @@
+package elm327
+
+import (
+	"testing"
+	"time"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/link"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What goes wrong between requests: the next request must find the adapter's settings as it needs them, or say why not.
+func TestTroubleWithSettings(t *testing.T) {
+	const engine = "7E804410C1AF8\r\r>"
+	once := func(cmd, text string, after time.Duration) func(string, int) (say, bool) {
+		return func(got string, nth int) (say, bool) {
+			switch {
+			case got == cmd && nth == 0:
+				return say{text, after}, true
+			case got == "0100":
+				return say{text: support}, true
+			case got == "010C":
+				return say{text: engine}, true
+			}
+			return say{}, false
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		script func(string, int) (say, bool)
+		said   []string // the end of what the engine's question took
+	}{
+		{"nothing", once("", "", 0), []string{"ATSH7E0", "010C"}},
+		{"noise", once("ATSH7E0", "?\r\r>", 0), []string{"ATSH7E0", "ATSH7E0", "010C"}},
+		{"an answer out of step", once("ATSH7E0", support, 0), []string{"ATI", "ATSH7E0", "010C"}},
+		{"a lost prompt", once("ATSH7E0", "OK\r", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
+		{"a lost answer", once("ATSH7E0", "", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
+		{"a late answer", once("ATSH7E0", "OK\r\r>", 1100*time.Millisecond), []string{"ATI", "ATSH7E0", "010C"}},
+		{"a supply dip", once("ATSH7E0", "LV RESET\r\r>", 0), []string{"ATTP6", "ATH1", "ATS0", "ATCAF1", "ATSH7E0", "010C"}},
+		{"hung until it is reset", func(cmd string, nth int) (say, bool) {
+			switch {
+			case cmd == "ATSH7E0" && nth == 0:
+				return say{text: "\x00\x00O"}, true
+			case cmd == "ATI" && nth == 1: // the first was while opening
+				return say{text: "garbage\r"}, true
+			case cmd == "010C":
+				return say{text: engine}, true
+			}
+			return say{text: support}, cmd == "0100"
+		}, []string{"ATTP6", "ATH1", "ATS0", "ATCAF1", "ATSH7E0", "010C"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			chip := newChip(c.script)
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				_, errs := ask(t, l, askSupport)
+				require.Empty(t, errs)
+				chip.said()
+				began := time.Now()
+				frames, errs := ask(t, l, askEngine)
+				require.Empty(t, errs)
+				require.Equal(t, []string{"7E8#04410C1AF8"}, ids(frames))
+				require.Less(t, time.Since(began), 6*time.Second)
+				said := chip.said()
+				require.GreaterOrEqual(t, len(said), len(c.said), said)
+				require.Equal(t, c.said, said[len(said)-len(c.said):], said)
+			})
+		})
+	}
+}
+
+// A supply dip while nobody asks anything.
+func TestResetWhileIdle(t *testing.T) {
+	chip := newChip(on(map[string]string{"0100": support}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		chip.said()
+		chip.mu.Lock()
+		chip.echo = true
+		chip.send("\r\rLV RESET\r\r>")
+		chip.mu.Unlock()
+		time.Sleep(time.Second) // of the bubble
+		frames, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		require.Len(t, frames, 2)
+		said := chip.said()
+		require.Equal(t, "ATD", said[0])
+		require.Contains(t, said, "ATE0")
+		require.Contains(t, said, "ATTP6")
+	})
+}
+
+// Commands a copy lacks are learned once and gone round.
+func TestRefusedCommands(t *testing.T) {
+	chip := newChip(on(map[string]string{"0100": support, "ATTP6": "?\r\r>", "ATTP7": "?\r\r>", "STI": "STN1110 v4.2.0\r\r>", "STCFCPA714,77E": "?\r\r>",
+		"222240": "77E046222400A\r\r>"}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		require.Equal(t, []string{"ATTP6", "ATTP6", "ATSP6", "ATH1", "ATS0", "ATCAF1", "0100"}, chip.said())
+		l.SetHint(link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714})
+		frames, errs := ask(t, l, frame.New(0x714, 0, 3, 0x22, 0x22, 0x40))
+		require.Empty(t, errs)
+		require.Len(t, frames, 1)
+		require.Equal(t, []string{"ATSH714", "ATCRA77E", "STCFCPA714,77E", "STCFCPA714,77E", "ATFCSH714", "ATFCSD300000", "ATFCSM1", "222240"}, chip.said())
+	})
+	// Neither TP nor SP: no request can be sent, and that is told.
+	chip = newChip(on(map[string]string{"ATTP6": "?\r\r>", "ATSP6": "?\r\r>", "ATTP8": "?\r\r>", "ATSP8": "?\r\r>"}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Len(t, errs, 1)
+		require.ErrorIs(t, errs[0], link.ErrUnsupported)
+		require.ErrorContains(t, errs[0], "refuses ATSP")
+	})
+}
+
+// An adapter that never stops talking is left after a stated time.
+func TestBabble(t *testing.T) {
+	chip := newChip(on(map[string]string{"0100": support}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		stop := make(chan struct{})
+		chip.mu.Lock()
+		chip.script = func(cmd string, nth int) (say, bool) {
+			if cmd == "0100" && nth == 1 {
+				go func() {
+					for {
+						select {
+						case <-stop:
+							return
+						case <-time.After(200 * time.Millisecond):
+						}
+						chip.mu.Lock()
+						chip.send("7E8064100BE3EB813\r")
+						chip.mu.Unlock()
+					}
+				}()
+			}
+			return say{}, cmd == "0100"
+		}
+		chip.mu.Unlock()
+		began := time.Now()
+		_, errs = ask(t, l, askSupport)
+		require.NotEmpty(t, errs)
+		require.ErrorIs(t, errs[0], link.ErrGarbled)
+		require.LessOrEqual(t, time.Since(began), 22*time.Second)
+		close(stop)
+	})
+}
