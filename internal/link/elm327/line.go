@@ -253,6 +253,9 @@ func parseKWP(b []byte, sum checksums, f *frame.Frame) error {
 		return errChecksum
 	}
 	f.Len = uint8(copy(f.Data[:], b[h:h+n]))
+	if len(b) == h+n && sum == sumUnknown {
+		return errNoChecksum
+	}
 	return nil
 }
 

@@ -154,7 +154,8 @@ func TestParseLegacy(t *testing.T) {
 	}{
 		{"9141, sum", "48 6B 11 41 00 BE 1F B8 10 AA", sumUnknown, "486B11#4100BE1FB810", nil},
 		{"KWP, sum", "86 F1 10 41 00 BE 3E F8 11 CD", sumUnknown, "86F110#4100BE3EF811", nil},
-		{"KWP without sum, length tells", "86F1104100BE3EB811", sumUnknown, "86F110#4100BE3EB811", nil},
+		{"KWP without sum, unknown", "86F1104100BE3EB811", sumUnknown, "86F110#4100BE3EB811", errNoChecksum},
+		{"KWP without sum, known", "86F1104100BE3EB811", sumMissing, "86F110#4100BE3EB811", nil},
 		{"KWP with a length byte", "80F1100341000AD0", sumUnknown, "", errChecksum},
 		{"KWP with a length byte, sum right", "80F1100341000ACF", sumUnknown, "80F110#41000A", nil},
 		{"J1850, CRC", "48 6B 10 41 00 BE 3E B8 11 FA", sumUnknown, "486B10#4100BE3EB811", nil},
