@@ -157,6 +157,18 @@ func (r *reply) first() string {
 	return ""
 }
 
+// payload is the data of all lines, without what the adapter says about itself: the first reply of a session tells of the
+// search, its repetition does not.
+func (r *reply) payload() string {
+	var all []byte
+	r.lines(func(line []byte, _ time.Duration) {
+		if _, data := Classify(line); len(data) > 0 {
+			all = append(append(all, data...), '\r')
+		}
+	})
+	return string(all)
+}
+
 // isEcho compares without spaces; the first byte of a command may be lost in its echo's making.
 func isEcho(line, sent []byte) bool {
 	i := 0

@@ -229,11 +229,11 @@ var (
 // sameTwice asks a second time an adapter whose lines would be whole without a checksum: the same bytes again mean that
 // it prints none, anything else was damage.
 func (l *Link) sameTwice(j *job, p protocol, w settings) checksums {
-	before := string(l.a.rep.text)
+	before := l.a.rep.payload()
 	if err := l.a.talk(j.stop, string(l.a.rep.sent), l.patience(p, w)); err != nil {
 		return sumUnknown
 	}
-	if string(l.a.rep.text) == before {
+	if l.a.rep.payload() == before {
 		return sumMissing
 	}
 	return sumUnknown

@@ -27,6 +27,9 @@ type Options struct {
 	Scale float64
 	// Ready is called once, with the address clients use, when a server listens.
 	Ready func(address string)
+	// Faults are what goes wrong; Seed makes their chance, the same for the same number.
+	Faults []Fault
+	Seed   uint64
 }
 
 // Adapter is an ELM327 plugged into one vehicle. Its settings outlive a client, as the chip's do. One client at a time is
@@ -51,6 +54,10 @@ type Adapter struct {
 	last       string // for a bare carriage return
 	asleep     bool
 
+	hung   bool          // it has locked up
+	down   time.Duration // how long it restarts before it serves again
+	faults faulty        // what goes wrong
+
 	learned time.Duration // longest answer time seen, for adaptive timing
 	now     atomic.Int64  // modelled time
 	debt    time.Duration // real time still to be waited
@@ -58,7 +65,7 @@ type Adapter struct {
 
 // New plugs an adapter into v.
 func New(v *sim.Vehicle, p Personality, o Options) *Adapter {
-	a := &Adapter{car: v, p: p.withDefaults(), opt: o, params: newParams(), storedAuto: true}
+	a := &Adapter{car: v, p: p.withDefaults(), opt: o, params: newParams(), storedAuto: true, faults: newFaulty(o.Faults, o.Seed)}
 	a.baud = a.p.Baud
 	a.state = a.defaults()
 	return a
@@ -98,11 +105,19 @@ func (a *Adapter) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 		}
 		wg.Wait()
 	}()
+	if a.faults.gone {
+		return nil
+	}
 	s := &session{Adapter: a, ctx: ctx, in: in, w: rw}
+	s.rest(a.down)
+	a.down = 0
 	for {
 		line, err := s.line()
 		if err != nil {
 			return nil
+		}
+		if s.hung || s.mutedNow() {
+			continue
 		}
 		s.command(line)
 		if s.flush(); s.err != nil {
@@ -325,11 +340,17 @@ func (s *session) prompt() {
 }
 
 func (s *session) flush() {
-	if s.out.Len() == 0 {
+	if s.out.Len() == 0 || s.faults.held {
 		return
 	}
-	if s.err == nil {
-		_, s.err = s.w.Write(s.out.Bytes())
+	if s.hung || s.mutedNow() {
+		s.out.Reset()
+		return
+	}
+	for _, piece := range s.faults.spoil(s.out.Bytes()) {
+		if s.err == nil && len(piece) > 0 {
+			_, s.err = s.w.Write(piece)
+		}
 	}
 	s.out.Reset()
 }

@@ -232,11 +232,26 @@ func TestPersonalities(t *testing.T) {
 	_, err := elm.ByName("ELM328")
 	require.ErrorIs(t, err, elm.ErrUnknown)
 	require.ErrorContains(t, err, "genuine-1.4b")
+	require.GreaterOrEqual(t, len(elm.Names()), 20)
 	for _, n := range elm.Names() {
-		c := plug(t, "golf8", n)
-		c.do("ATZ")
-		c.setup("ATE0", "ATS0", "ATH1", "ATSP6")
-		require.Contains(t, strings.Join(c.do("0902"), " "), "7E81014490201575657", n)
+		t.Run(n, func(t *testing.T) {
+			p, err := elm.ByName(n)
+			require.NoError(t, err)
+			require.NotEmpty(t, p.Source)
+			c := plug(t, "golf8", n)
+			for _, cmd := range []string{"ATE0", "ATS0", "ATH1", "ATSP6"} {
+				c.do(cmd)
+			}
+			require.Equal(t, p.Banner, strings.Join(c.do("ATI"), " "))
+			require.Equal(t, p.Device, strings.Join(c.do("AT@1"), " "))
+			got := strings.ReplaceAll(strings.Join(c.do("0902"), " "), " ", "")
+			if !p.Reaches(11) {
+				require.Equal(t, "?", got)
+				return
+			}
+			require.Contains(t, got, "7E81014490201575657")
+			require.Contains(t, got, "7E82257303030303031", "flow control for the standard ECUs works on all of them")
+		})
 	}
 }
 

@@ -85,7 +85,7 @@ func (s *session) connect(req []byte) (failed string, answered []string) {
 		return s.start(s.protocol), nil
 	}
 	s.print("SEARCHING...")
-	order := s.p.Search
+	order := []byte(s.p.Search)
 	if s.protocol != 0 {
 		order = append([]byte{s.protocol}, order...)
 	}
@@ -219,8 +219,8 @@ func (s *session) requestFrame(b bus, req []byte) (f frame.Frame, problem string
 	}
 	data := req
 	if s.format && b.iso {
-		if len(req) > 7 || s.ext != nil && len(req) > 6 {
-			return f, unknown // this chip does not cut long requests into frames
+		if len(req) > s.room() {
+			return f, unknown // it takes more than one frame
 		}
 		data = append([]byte{byte(len(req))}, req...)
 	}
@@ -302,14 +302,15 @@ func (s *session) request(line string) {
 		s.prompt()
 		return
 	}
+	if s.p.Quirks.Locked || s.p.Quirks.RequestLimit > 0 && len(req) > s.p.Quirks.RequestLimit {
+		s.say(unknown)
+		s.prompt()
+		return
+	}
 	if n := s.p.Quirks.RequestBytes; n > 0 && len(req) > n {
 		req = req[:n]
 	}
-	status := s.ask(req, count)
-	if status != "" {
-		s.say(status)
-	}
-	s.prompt()
+	s.respond(req, count)
 }
 
 // parse reads a request; count is -1 when none was given.
@@ -324,6 +325,9 @@ func (s *session) parse(line string) (req []byte, count int, good bool) {
 			return nil, 0, false
 		}
 		count, line = int(n[0]), line[:len(line)-1]
+		if most := s.p.Quirks.DigitMax; most > 0 && count > most {
+			return nil, 0, false
+		}
 	}
 	req, err := hex.DecodeString(line)
 	return req, count, err == nil && len(req) > 0 && len(req) <= s.longest()
@@ -331,6 +335,9 @@ func (s *session) parse(line string) (req []byte, count int, good bool) {
 
 // longest is how many bytes a request may have: seven, eight when the frame is the client's own and AL allows it.
 func (s *session) longest() int {
+	if s.split && s.format && s.p.Memory > 0 {
+		return s.p.Memory
+	}
 	if s.long || !s.format {
 		return 8
 	}
@@ -351,5 +358,11 @@ func (s *session) ask(req []byte, count int) string {
 	}
 	b := s.bus(s.open)
 	x := exchange{session: s, bus: b, window: s.firstWindow(), count: count}
-	return x.run(req)
+	x.turns = s.strikes(func(f *Fault) bool { return f.Interleave }) != nil
+	if s.strikes(func(f *Fault) bool { return f.Stray }) != nil {
+		x.stray(req)
+	}
+	status := x.run(req)
+	x.takeTurns()
+	return status
 }

@@ -62,7 +62,7 @@ func table() []command {
 		{"NL", V10, text(func(s *session) string { s.long = false; return ok })},
 		{"AMC", V20, text(func(*session) string { return "00" })},
 		{"AMT hh", V20, accepted},
-		{"AR", V12, text(func(s *session) string { s.accept, s.cf, s.cm = nil, nil, nil; return ok })},
+		{"AR", V12, text((*session).automatic)},
 		{"AT d", V12, (*session).setAdaptive},
 		{"BD", V10, text(func(s *session) string { return "00" })},
 		{"BI", V10, text(func(s *session) string { s.bypass = true; return ok })},
@@ -76,7 +76,7 @@ func table() []command {
 		{"CFC b", V10, flag(func(s *session, on bool) { s.flow = on })},
 		{"CM hhh", V10, (*session).setMask}, {"CM hhhhhhhh", V10, (*session).setMask},
 		{"CP hh", V10, func(s *session, arg string) string { s.priority = byteOf(arg) & 0x1F; return ok }},
-		{"CRA", V14b, text(func(s *session) string { s.accept, s.cf, s.cm = nil, nil, nil; return ok })},
+		{"CRA", V14b, text((*session).automatic)},
 		{"CRA xxx", V13, (*session).setReceive}, {"CRA xxxxxxxx", V13, (*session).setReceive},
 		{"CS", V10, text(func(*session) string { return "T:00 R:00" })},
 		{"CSM b", V14b, flag(func(s *session, on bool) { s.silent = on })},
@@ -88,7 +88,7 @@ func table() []command {
 		{"DM1", V12, (*session).monitorCommand},
 		{"DP", V10, text((*session).describe)},
 		{"DPN", V10, text((*session).protocolNumber)},
-		{"E b", V10, flag(func(s *session, on bool) { s.echo = on })},
+		{"E b", V10, flag((*session).setEcho)},
 		{"FC SD *", V11, (*session).setFlowData},
 		{"FC SH hhh", V11, (*session).setFlowHeader}, {"FC SH hhhhhhhh", V11, (*session).setFlowHeader},
 		{"FC SM d", V11, (*session).setFlowMode},
@@ -106,7 +106,7 @@ func table() []command {
 		{"JTM 5", V14b, text(func(s *session) string { s.five = true; return ok })},
 		{"KW", V13, text((*session).keywords)},
 		{"KW b", V12, accepted},
-		{"L b", V10, flag(func(s *session, on bool) { s.linefeed = on })},
+		{"L b", V10, flag(func(s *session, on bool) { s.linefeed = on || s.p.Quirks.LineFeedStuck })},
 		{"LP", V14, text((*session).sleep)},
 		{"M b", V10, flag(func(s *session, on bool) { s.memory = on })},
 		{"MA", V10, (*session).monitorCommand},
@@ -135,8 +135,8 @@ func table() []command {
 		{"TP h", V10, (*session).tryProtocol}, {"TP Ah", V10, (*session).tryAutoProtocol},
 		{"V b", V13, flag(func(s *session, on bool) { s.variable = on })},
 		{"WM *", V10, accepted},
-		{"WS", V10, text(func(s *session) string { s.reset(s.p.ResetTime/3, true); s.banner(""); return done })},
-		{"Z", V10, text(func(s *session) string { s.reset(s.p.ResetTime, false); s.banner(s.p.Quirks.ResetNoise); return done })},
+		{"WS", V10, text(func(s *session) string { return s.restart("WS", s.p.ResetTime/3, true, "") })},
+		{"Z", V10, text(func(s *session) string { return s.restart("Z", s.p.ResetTime, false, string(s.p.Quirks.ResetNoise)) })},
 	}
 }
 
@@ -202,12 +202,24 @@ func (s *session) command(line string) {
 		s.last = line
 	}
 	s.rest(s.p.Latency)
-	if !strings.HasPrefix(line, "AT") {
+	if s.faults.any(func(f *Fault) bool { return s.faults.chance(f.Chatter) }) {
+		s.say("+CONNECTING<<00:1D:A5:00:00:01")
+	}
+	var answer string
+	switch {
+	case strings.HasPrefix(line, "AT"):
+		s.rest(s.p.CommandTime)
+		answer = s.at(line[2:])
+	case strings.HasPrefix(line, "ST") && s.p.STN != "":
+		s.rest(s.p.CommandTime)
+		answer = s.st(line[2:])
+	case line == "VTI" && s.p.VTI != "":
+		s.rest(s.p.CommandTime)
+		answer = s.p.VTI
+	default:
 		s.request(line)
 		return
 	}
-	s.rest(s.p.CommandTime)
-	answer := s.at(line[2:])
 	if answer == done {
 		return
 	}
@@ -219,14 +231,25 @@ func (s *session) command(line string) {
 
 // at finds and runs an AT command.
 func (s *session) at(text string) string {
+	if slices.Contains(s.p.Quirks.LocksOn, text) {
+		s.hung = true
+		return done
+	}
+	if slices.Contains(s.p.Quirks.MuteOn, text) {
+		return done
+	}
 	set := commands()
 	for i := range set {
 		c := &set[i]
-		if arg, ok := fits(c.pattern, text); ok && s.p.knows(c) {
+		if arg, ok := fits(c.pattern, text); ok && s.p.knows(c, text) {
 			return c.do(s, arg)
 		}
 	}
 	return unknown
+}
+
+func (s *session) setEcho(on bool) {
+	s.echo = on || s.faults.any(func(f *Fault) bool { return f.Echo })
 }
 
 func (s *session) showIdentity() string {
@@ -258,9 +281,9 @@ func (s *session) setTimeout(arg string) string {
 	if s.p.Quirks.IgnoreST {
 		return ok
 	}
-	s.timeout = byteOf(arg)
+	s.timeout, s.limit = byteOf(arg), 0
 	if s.timeout == 0 {
-		s.timeout = s.params.value(0x03)
+		s.timeout = s.Adapter.defaults().timeout
 	}
 	s.learned = 0
 	return ok
@@ -311,9 +334,23 @@ func (s *session) reset(takes time.Duration, keepRate bool) {
 	s.last, s.learned = "", 0
 }
 
+// restart is a reset that the client asked for; some copies lose their link over it.
+func (s *session) restart(name string, takes time.Duration, keepRate bool, noise string) string {
+	s.reset(takes, keepRate)
+	if slices.Contains(s.p.Quirks.DropOnReset, name) {
+		s.err, s.down = errDone, s.p.Quirks.Restart
+		return done
+	}
+	s.banner(noise)
+	return done
+}
+
 func (s *session) toDefaults() string {
 	s.close()
 	s.state = s.defaults()
+	if s.p.Quirks.DefaultsEcho != "" {
+		return s.p.Quirks.DefaultsEcho
+	}
 	return ok
 }
 
@@ -321,18 +358,26 @@ func (s *session) toDefaults() string {
 // the window, OK and prompt; else silently the old rate (ELM327DSJ p. 27).
 func (s *session) changeBaud(arg string) string {
 	divisor := int(byteOf(arg))
-	if divisor == 0 || s.baud == 0 {
+	if divisor == 0 {
 		return unknown
 	}
-	old := s.baud
-	s.say(ok)
-	s.baud = 4_000_000 / divisor
-	s.say(s.p.Banner)
-	s.flush()
 	window := time.Duration(s.brt) * 5 * time.Millisecond
 	if s.brt == 0 {
 		window = 256 * 5 * time.Millisecond
 	}
+	return s.handshake(4_000_000/divisor, s.p.Banner, window)
+}
+
+// handshake changes the rate if the client, which reads id at the new one, answers within the window.
+func (s *session) handshake(rate int, id string, window time.Duration) string {
+	if s.baud == 0 {
+		return unknown
+	}
+	old := s.baud
+	s.say(ok)
+	s.baud = rate
+	s.say(id)
+	s.flush()
 	// The window is the client's real time: a scaled one could not be met.
 	t := time.NewTimer(window)
 	defer t.Stop()

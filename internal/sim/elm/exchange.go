@@ -2,6 +2,7 @@ package elm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,12 @@ type exchange struct {
 	collect bool          // lines are kept instead of printed (protocol search)
 	lines   []string
 	heard   int
+	turns   bool   // several ECUs' lines take turns
+	from    uint32 // whose line it is
+	kept    []keptLine
+	spent   int                 // characters of the reply
+	waited  bool                // 7F xx 78 has been said
+	parts   map[uint32]*message // STCSEGR: answers under way
 	status  string
 }
 
@@ -28,6 +35,9 @@ const stUnit = 4096 * time.Microsecond
 
 // ceiling is the longest wait AT ST allows.
 func (s *session) ceiling() time.Duration {
+	if s.limit > 0 {
+		return s.limit
+	}
 	d := time.Duration(s.timeout) * stUnit
 	if s.five {
 		d *= 5
@@ -39,7 +49,7 @@ func (s *session) ceiling() time.Duration {
 // with a margin, ST at most.
 func (s *session) firstWindow() time.Duration {
 	d := s.ceiling()
-	if s.learned == 0 {
+	if s.learned == 0 || s.p.Quirks.IgnoreAdaptive {
 		return d
 	}
 	switch s.adaptive {
@@ -56,15 +66,9 @@ const pendingWindow = 5 * time.Second
 
 // run sends req and handles answers until the window closes. It returns the status line to print, "" after answers.
 func (x *exchange) run(req []byte) string {
-	f, problem := x.requestFrame(x.bus, req)
-	if problem != "" {
+	if problem := x.send(req); problem != "" {
 		return problem
 	}
-	if x.busy(x.onBus(&f)) {
-		return "STOPPED"
-	}
-	x.discard()
-	x.car.Handle(f, x.Modelled())
 	if !x.wait || x.count == 0 {
 		return ""
 	}
@@ -82,13 +86,27 @@ func (x *exchange) run(req []byte) string {
 			return "STOPPED"
 		}
 		f, ok := x.car.Next(max(due, x.Modelled()))
-		if !ok || !x.receive(&f) {
+		if !ok {
+			continue
+		}
+		x.from = f.ID
+		if p := x.strikes(func(f *Fault) bool { return f.Pending > 0 }); p != nil && !x.waited && !x.collect && x.mine(&f) {
+			x.waited = true
+			over, stopped := x.patience(&f, req[0], p.Pending)
+			if stopped {
+				return "STOPPED"
+			}
+			if over {
+				return ""
+			}
+		}
+		if !x.receive(&f) {
 			continue
 		}
 		x.learn(due - last)
 		last = due
 		window := x.window
-		if x.p.Quirks.WaitsFor78 && pending(&f) {
+		if (x.p.Quirks.WaitsFor78 || x.p.STN != "") && pending(&f) {
 			window = pendingWindow
 		}
 		limit = max(limit, due+window)
@@ -153,6 +171,9 @@ func (x *exchange) receive(f *frame.Frame) bool {
 	if int(f.Len) > o && f.Data[o]>>4 == 1 && x.flow {
 		x.flowControl(f)
 	}
+	if x.join && x.format && x.bus.iso {
+		return x.gather(f, o)
+	}
 	lines, shown := x.canLines(f, o, x.format && x.bus.iso)
 	if shown {
 		x.emit(lines...)
@@ -170,7 +191,13 @@ func (s *session) pci() int {
 
 // filter is CRA, CF/CM or, automatically, the answers of ISO 15765-4.
 func (x *exchange) filter(id uint32) bool {
+	takes := func(m match) bool { return m.takes(id) }
+	if slices.ContainsFunc(x.block, takes) {
+		return false
+	}
 	switch {
+	case slices.ContainsFunc(x.pass, takes):
+		return true
 	case x.accept != nil:
 		return x.accept.takes(id)
 	case x.bus.bits == 11:
@@ -188,6 +215,12 @@ func (x *exchange) flowControl(f *frame.Frame) {
 		id = f.ID&0x1FFF0000 | f.ID&0xFF<<8 | f.ID>>8&0xFF
 	}
 	data := []byte{0x30, 0, 0}
+	if x.p.Quirks.FlowData != nil {
+		data = x.p.Quirks.FlowData
+	}
+	if x.flowMode == 2 && x.p.Quirks.FlowMode2Dead {
+		return
+	}
 	switch {
 	case x.ext != nil && x.flowMode == 0:
 		data = []byte{*x.ext, 0x30, 0, 0}
@@ -204,6 +237,9 @@ func (x *exchange) flowControl(f *frame.Frame) {
 			}
 		}
 	}
+	if x.p.STN != "" && !x.paired(f, &id) {
+		return
+	}
 	x.now.Add(int64(flowDelay))
 	x.car.Handle(frame.New(id, flags, x.pad(data)...), x.Modelled())
 }
@@ -215,9 +251,43 @@ func (x *exchange) emit(lines ...string) {
 		x.lines = append(x.lines, lines...)
 		return
 	}
-	for _, l := range lines {
-		x.say(l)
+	for i, l := range lines {
+		if m := x.strikes(func(f *Fault) bool { return f.Mark != "" }); m != nil && i == 0 && x.heard == 1 {
+			l = l[:len(l)-min(len(l), 2)] + m.Mark
+		}
+		if x.turns {
+			x.kept = append(x.kept, keptLine{x.from, l})
+			continue
+		}
+		x.cut(l)
 	}
+}
+
+// cut says a line unless the buffer is full by fault, which it then says instead.
+func (x *exchange) cut(line string) {
+	c := x.strikes(func(f *Fault) bool { return f.Cut > 0 })
+	if c == nil {
+		x.say(line)
+		return
+	}
+	if x.status != "" {
+		return
+	}
+	left := c.Cut - x.spent
+	if x.spent += len(line); len(line) < left {
+		x.say(line)
+		return
+	}
+	x.print(line[:max(0, left)])
+	x.status = "BUFFER FULL"
+}
+
+// mine reports whether a frame passes the filters.
+func (x *exchange) mine(f *frame.Frame) bool {
+	if x.bus.kind != "can" {
+		return x.accept == nil || x.accept.takes(f.ID)
+	}
+	return f.Is(frame.Extended) == (x.bus.bits == 29) && x.filter(f.ID) && int(f.Len) > x.pci()
 }
 
 // bytesText is hex as S0 or S1 print it: with S1 every byte is followed by a space.
@@ -280,10 +350,16 @@ func (s *session) canLines(f *frame.Frame, o int, format bool) (lines []string, 
 			return []string{head + s.bytesText(b)}, true
 		}
 		n := int(pci&0x0F)<<8 | int(b[o+1])
+		if s.p.Quirks.NoLengthLines {
+			return []string{s.bytesText(b[o+2:])}, true
+		}
 		return []string{fmt.Sprintf("%03X", n), s.numbered(0, b[o+2:])}, true
 	case pci>>4 == 2 && len(b) > o+1:
 		if s.headers {
 			return []string{head + s.bytesText(b)}, true
+		}
+		if s.p.Quirks.NoLengthLines {
+			return []string{s.bytesText(b[o+1:])}, true
 		}
 		return []string{s.numbered(pci&0x0F, b[o+1:])}, true
 	}

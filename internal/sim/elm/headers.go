@@ -58,7 +58,7 @@ func (s *session) combine(wide bool) {
 	if s.cf != nil {
 		m.id = *s.cf
 	}
-	s.accept = &m
+	s.fix(&m)
 }
 
 // setReceive takes an identifier whose X digits match anything (wildcards from 2.0).
@@ -74,7 +74,7 @@ func (s *session) setReceive(arg string) string {
 			m.mask |= 0xF
 		}
 	}
-	s.accept = &m
+	s.fix(&m)
 	return ok
 }
 
@@ -160,6 +160,7 @@ func (s *session) choose(arg string, auto, store bool) string {
 	}
 	s.close()
 	s.protocol, s.auto = n, auto || n == 0
+	s.preset = ""
 	if store && s.memory {
 		s.stored, s.storedAuto = s.protocol, s.auto
 	}

@@ -1,5 +1,7 @@
 package elm
 
+import "time"
+
 // state are the settings AT commands change. The zero value is not useful; see defaults.
 type state struct {
 	echo, linefeed, spaces, headers bool
@@ -28,6 +30,19 @@ type state struct {
 	flowLong   bool // flowHeader has 29 bits
 	flowData   []byte
 
+	preset string        // STP as typed
+	limit  time.Duration // STPTO; 0 = as ST says
+	join   bool          // STCSEGR
+	split  bool          // STCSEGT
+	gapFC  time.Duration // STCTOR: wait for a flow control
+	fixed  bool          // STN: a filter was set, so the automatic ones are off
+	anchor uint32        // STN: the header that the flow control filter last followed
+	pairs  [][2]uint32   // STCFCPA: send, receive
+	pass   []match       // STFPA
+	block  []match       // STFBA
+	flows  []match       // STFFCA
+	window time.Duration // STBRT
+
 	ext   *byte // CEA
 	reply byte  // CER, TA: address byte answers must carry in extended addressing
 
@@ -46,10 +61,16 @@ func (m *match) takes(id uint32) bool { return (id^m.id)&m.mask == 0 }
 func (a *Adapter) defaults() state {
 	pp := func(n byte) byte { return a.params.value(n) }
 	s := state{
-		echo: pp(0x09) == 0, linefeed: false, spaces: true, headers: pp(0x01) == 0,
+		echo: pp(0x09) == 0 && !a.p.EchoOff, linefeed: a.p.LineFeed, spaces: true, headers: pp(0x01) == 0,
 		format: pp(0x24) == 0, flow: pp(0x25) == 0, wait: true, memory: true,
 		adaptive: pp(0x04), timeout: pp(0x03), priority: 0x18, reply: 0xF1, initAddress: 0x33, brt: 15,
 		userB: [2]byte{pp(0x2C), pp(0x2D)}, userC: [2]byte{pp(0x2E), pp(0x2F)},
+	}
+	if a.p.STN != "" {
+		s.gapFC, s.window = 75*time.Millisecond, 75*time.Millisecond
+		if !a.params.on[0x03] {
+			s.timeout = stnTimeout
+		}
 	}
 	s.protocol, s.auto = a.stored, a.storedAuto
 	return s
