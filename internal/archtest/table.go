@@ -9,6 +9,7 @@ var house = rules{
 		// What a bus says.
 		{dir: "internal/frame", pure: true},
 		{dir: "internal/canlog", pure: true, may: []string{"internal/frame"}},
+		{dir: "internal/canlog/asc", pure: true, may: []string{"internal/frame", "internal/canlog"}},
 		{dir: "internal/isotp", pure: true, may: []string{"internal/frame"}},
 
 		// How it reaches us.

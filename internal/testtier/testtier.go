@@ -1,5 +1,6 @@
-// Package testtier lets a test say what it needs beyond Go: a kernel with CAN, a PostgreSQL server, a browser. Where that
-// is missing the test is skipped with the reason, or fails if the run was told to have it. Only tests import it.
+// Package testtier lets a test say what it needs beyond Go: a kernel with CAN, a PostgreSQL server, a browser,
+// another tool as a peer. Where that is missing the test is skipped with the reason, or fails if the run was told to have
+// it. Only tests import it.
 //
 //	OBDGATE_REQUIRE=vcan,postgres   a test of these tiers fails instead of being skipped
 //	OBDGATE_TIER_LOG=FILE           each test that got what it needs adds one line "TIER TEST" to FILE
@@ -8,6 +9,7 @@ package testtier
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -24,6 +26,10 @@ const (
 	// Chromium is a browser for tests of pages: OBDGATE_TEST_CHROMIUM or a chromium in PATH. What Require returns is its
 	// path.
 	Chromium Tier = "chromium"
+	// TShark is Wireshark's dissector for terminals. What Require returns is its path.
+	TShark Tier = "tshark"
+	// CANUtils are candump, asc2log and the others of can-utils. What Require returns is the directory they are in.
+	CANUtils Tier = "can-utils"
 )
 
 // Require returns what the tier offers. If it is not there, it skips the test and says why; if OBDGATE_REQUIRE names the
@@ -69,8 +75,24 @@ func find(tier Tier) (string, error) {
 			"for example postgres://postgres@127.0.0.1:5432/postgres")
 	case Chromium:
 		return chromium()
+	case TShark:
+		return program("tshark", "tshark")
+	case CANUtils:
+		path, err := program("asc2log", "can-utils")
+		return filepath.Dir(path), err
 	}
 	return "", fmt.Errorf("no such tier")
+}
+
+// program looks for a program in PATH without running anything.
+func program(name, debian string) (string, error) {
+	for dir := range strings.SplitSeq(os.Getenv("PATH"), string(os.PathListSeparator)) {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no %s in PATH (Debian: apt-get install %s)", name, debian)
 }
 
 // chromium looks for a browser without running anything.
@@ -79,12 +101,9 @@ func chromium() (string, error) {
 		_, err := os.Stat(path)
 		return path, err
 	}
-	for dir := range strings.SplitSeq(os.Getenv("PATH"), string(os.PathListSeparator)) {
-		for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-			path := dir + string(os.PathSeparator) + name
-			if info, err := os.Stat(path); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
-				return path, nil
-			}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := program(name, "chromium"); err == nil {
+			return path, nil
 		}
 	}
 	return "", fmt.Errorf("no chromium in PATH (Debian: apt-get install chromium) and OBDGATE_TEST_CHROMIUM is not set")
