@@ -41,7 +41,7 @@ var house = rules{
 		{dir: "internal/visit", pure: true, may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer"}},
 		{dir: "internal/ledger", may: []string{"internal/consent"}},
 		{dir: "internal/scan", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/isotp", "internal/link", "internal/diag",
-			"internal/reading", "internal/vin", "internal/obd", "internal/obfcm", "internal/odometer", "internal/decode",
+			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/obfcm", "internal/odometer", "internal/decode",
 			"internal/policy", "internal/consent", "internal/visit"}},
 
 		// Where it stays, and how it leaves.

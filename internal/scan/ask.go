@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 
 	"obdgate/internal/decode"
@@ -28,41 +29,91 @@ type answer struct {
 	err      error // why readings are missing or not whole
 }
 
-// ask puts one question and decodes every answer. Faults of a single ECU are in the answers; the error ends the scan. A
-// question that everybody leaves unanswered gives no answers.
+// ask puts one question and decodes every answer. Faults of a single ECU are in the answers, a fault of the link that may
+// pass is named; the error ends the scan. A question that everybody leaves unanswered gives no answers.
 func (r *reader) ask(ctx context.Context, q diag.Request) ([]answer, error) {
+	answers, fault, err := r.question(ctx, q)
+	if fault != nil {
+		r.missing("", q.Payload, fault, hintOf(fault))
+	}
+	return answers, err
+}
+
+func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer, fault, err error) {
 	if obfcm.IsOBFCM(q.Payload) && !r.o.Plan.AsksConsumption() {
-		return nil, errRefusedQuestion
+		return nil, nil, errRefusedQuestion
 	}
 	got, err := r.conn.Request(ctx, q)
-	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, link.ErrGone) || errors.Is(err, link.ErrClosed) {
-			return nil, err
-		}
-		if errors.Is(err, link.ErrUnrecorded) {
-			r.missing("", q.Payload, err, "")
-		} else {
-			if r.faults++; r.faults >= maxFaults {
-				return nil, err
-			}
-			r.missing("", q.Payload, err, hintOf(err))
-		}
-	} else {
+	switch {
+	case err == nil:
 		r.faults = 0
+	case ctx.Err() != nil, errors.Is(err, link.ErrGone), errors.Is(err, link.ErrClosed):
+		return nil, nil, err
+	case errors.Is(err, link.ErrUnrecorded):
+		fault = err
+	default:
+		if r.faults++; r.faults >= maxFaults {
+			return nil, nil, err
+		}
+		fault = err
 	}
+	return r.decoded(q.Payload, got), fault, nil
+}
+
+// decoded decodes every ECU's answer to a question.
+func (r *reader) decoded(req []byte, got []diag.Answer) []answer {
 	out := make([]answer, 0, len(got))
 	for _, a := range got {
 		e := r.ecu(a.Addr)
 		one := answer{ecu: e, err: a.Err}
 		if a.Err == nil {
-			one.readings, one.err = answerOf(q.Payload, a)
+			one.readings, one.err = answerOf(req, a)
 			for i := range one.readings {
 				one.readings[i].ECU, one.readings[i].From = e.label, a.From
 			}
 		}
 		out = append(out, one)
 	}
-	return out, nil
+	return out
+}
+
+// claim is what an ECU said about a question before it was put.
+type claim int
+
+const (
+	unknown  claim = iota // it may well lack it: silence is an answer
+	probable              // it should say something, were it a refusal
+	certain               // it announced it: silence is named
+)
+
+// maxSilence is how often in a row an ECU may leave questions unanswered before it is not asked a second time any more.
+const maxSilence = 3
+
+// put asks q of the ECUs meant, and once more each that stays silent: one lost frame must not make a control unit look as
+// if it had nothing to say.
+func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) ([]answer, error) {
+	answers, err := r.ask(ctx, q)
+	if err != nil || c == unknown {
+		return answers, err
+	}
+	for _, e := range who {
+		if !spoke(answers, e) && e.silent < maxSilence {
+			again, fault, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: q.Payload, Expect: 1})
+			if err != nil {
+				return answers, err
+			}
+			if fault != nil && !errors.Is(fault, link.ErrUnrecorded) { // an older recording does not have the second time
+				r.missing("", q.Payload, fault, hintOf(fault))
+			}
+			answers = append(answers, slices.DeleteFunc(again, func(a answer) bool { return a.ecu != e })...)
+		}
+		if e.silent++; spoke(answers, e) {
+			e.silent = 0
+		} else if c == certain && !r.named(e, q.Payload) {
+			r.missing(e.label, q.Payload, errSilent, "scan again; if it stays, the control unit or its wiring is faulty")
+		}
+	}
+	return answers, nil
 }
 
 // answerOf decodes one ECU's answer.

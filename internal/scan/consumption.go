@@ -51,16 +51,15 @@ func (r *reader) askRecord(ctx context.Context, q obfcm.Request, who []*ecu, ann
 	for _, g := range groups {
 		ask := r.target(g)
 		ask.Payload = q.Payload
-		answers, err := r.ask(ctx, ask)
+		c := unknown
+		if announced {
+			c = certain
+		}
+		answers, err := r.put(ctx, ask, g, c)
 		if err != nil {
 			return err
 		}
 		r.keep(q.Payload, answers, func(*ecu) bool { return announced })
-		for _, e := range g {
-			if announced && !spoke(answers, e) && !r.named(e, q.Payload) {
-				r.missing(e.label, q.Payload, errSilent, "")
-			}
-		}
 	}
 	return nil
 }

@@ -87,6 +87,9 @@ type ecu struct {
 	types obd.Set // service 09
 	alone bool    // combined requests do not work with it
 	name  string
+
+	known  bool // it was asked what it has
+	silent int  // questions in a row it left unanswered, though asked twice
 }
 
 // reader is one scan being made. It lives for one Run and one goroutine.

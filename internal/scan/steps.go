@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"obdgate/internal/diag"
+	"obdgate/internal/dtc"
 	"obdgate/internal/obd"
 	"obdgate/internal/reading"
 	"obdgate/internal/vin"
@@ -18,35 +21,68 @@ func (r *reader) readSupport(ctx context.Context) error {
 	if r.onlyUDS() {
 		return r.readDIDSupport(ctx)
 	}
-	if err := r.support(ctx, 0x01, func(e *ecu) *obd.Set { return &e.pids }); err != nil {
-		return err
-	}
-	return r.support(ctx, 0x09, func(e *ecu) *obd.Set { return &e.types })
-}
-
-// support asks a service's bitmaps: the first of everyone, the others of those that announce them, several in one
-// question where the service allows it (J1979: service 01).
-func (r *reader) support(ctx context.Context, sid byte, set func(*ecu) *obd.Set) error {
-	first := []byte{sid, 0x00}
-	found, known := r.bus.Heard[string(first)]
-	var answers []answer
-	var err error
-	if known {
-		answers = r.decodeHeard(first, found)
-	} else if answers, err = r.ask(ctx, diag.Request{To: r.bus.Functional, Payload: first, Expect: len(r.ecus)}); err != nil {
-		return err
-	}
-	r.takeSupport(sid, first, answers, set)
-	if sid == 0x01 && !r.bus.Functional.Legacy {
-		if err := r.moreBitmaps(ctx, sid, []byte{0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0}, set); err != nil {
+	for _, sid := range []byte{0x01, 0x09} {
+		if err := r.support(ctx, sid); err != nil {
 			return err
 		}
 	}
+	return r.welcome(ctx)
+}
+
+// welcome asks what those have who were first heard after the bus was found: their answer then has been lost.
+func (r *reader) welcome(ctx context.Context) error {
+	late := r.having(func(e *ecu) bool { return !e.known })
+	for _, e := range late {
+		e.known = true
+		for _, sid := range []byte{0x01, 0x09} {
+			if r.have(e, sid, 0x00) {
+				continue
+			}
+			q := diag.Request{To: r.physical(e), Payload: []byte{sid, 0x00}, Expect: 1}
+			answers, err := r.put(ctx, q, []*ecu{e}, probable)
+			if err != nil {
+				return err
+			}
+			r.takeSupport(sid, q.Payload, slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e }))
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	return r.furtherBitmaps(ctx)
+}
+
+// support asks a service's bitmaps: the first of everyone, the others of those that announce them.
+func (r *reader) support(ctx context.Context, sid byte) error {
+	first := []byte{sid, 0x00}
+	found, heard := r.bus.Heard[string(first)]
+	answers := r.decoded(first, found)
+	if !heard {
+		var err error
+		// Nobody is expected: who has not been heard yet gets the whole window.
+		if answers, err = r.put(ctx, diag.Request{To: r.bus.Functional, Payload: first}, r.ecus, probable); err != nil {
+			return err
+		}
+	}
+	for _, a := range answers {
+		a.ecu.known = a.ecu.known || sid == 0x01
+	}
+	r.takeSupport(sid, first, answers)
 	if sid == 0x09 { // types past 20 are all consumption; 09 20 itself would be such a question
 		return nil
 	}
+	return r.furtherBitmaps(ctx)
+}
+
+// furtherBitmaps asks service 01's other bitmaps, several in one question where the bus allows it (J1979).
+func (r *reader) furtherBitmaps(ctx context.Context) error {
+	if !r.bus.Functional.Legacy {
+		if err := r.moreBitmaps(ctx, []byte{0x20, 0x40, 0x60, 0x80, 0xA0, 0xC0}); err != nil {
+			return err
+		}
+	}
 	for base := 0x20; base <= 0xE0; base += 0x20 {
-		if err := r.moreBitmaps(ctx, sid, []byte{byte(base)}, set); err != nil {
+		if err := r.moreBitmaps(ctx, []byte{byte(base)}); err != nil {
 			return err
 		}
 	}
@@ -54,33 +90,42 @@ func (r *reader) support(ctx context.Context, sid byte, set func(*ecu) *obd.Set)
 }
 
 // moreBitmaps asks bitmaps of the ECUs that announce the first of them and have not answered it yet.
-func (r *reader) moreBitmaps(ctx context.Context, sid byte, bases []byte, set func(*ecu) *obd.Set) error {
+func (r *reader) moreBitmaps(ctx context.Context, bases []byte) error {
+	combined := len(bases) > 1
 	who := r.having(func(e *ecu) bool {
-		return set(e).Has(bases[0]) && !r.have(e, sid, bases[0]) && !(len(bases) > 1 && e.alone)
+		return e.pids.Has(bases[0]) && !r.have(e, 0x01, bases[0]) && !(combined && e.alone)
 	})
 	if len(who) == 0 {
 		return nil
 	}
 	q := r.target(who)
-	q.Payload = append([]byte{sid}, bases...)
-	answers, err := r.ask(ctx, q)
+	q.Payload = append([]byte{0x01}, bases...)
+	c := certain
+	if combined { // a refusal of the combination is no loss: each is asked alone next
+		c = unknown
+	}
+	answers, err := r.put(ctx, q, who, c)
 	if err != nil {
 		return err
 	}
-	if len(bases) > 1 { // a refusal of the combination is no loss: each is asked alone next
+	if combined {
 		for _, e := range who {
 			e.alone = !answered(answers, e)
 		}
 		answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
 	}
-	r.takeSupport(sid, q.Payload, answers, set)
+	r.takeSupport(0x01, q.Payload, answers)
 	return nil
 }
 
-func (r *reader) takeSupport(sid byte, req []byte, answers []answer, set func(*ecu) *obd.Set) {
+func (r *reader) takeSupport(sid byte, req []byte, answers []answer) {
 	r.keep(req, answers, never)
 	for _, a := range answers {
-		*set(a.ecu) = set(a.ecu).Union(obd.Supported(sid, a.readings))
+		set := &a.ecu.pids
+		if sid == 0x09 {
+			set = &a.ecu.types
+		}
+		*set = set.Union(obd.Supported(sid, a.readings))
 	}
 }
 
@@ -111,7 +156,7 @@ func (r *reader) readVIN(ctx context.Context) error {
 	} else if len(who) > 0 {
 		q := r.target(who)
 		q.Payload = []byte{0x09, 0x02}
-		answers, err := r.ask(ctx, q)
+		answers, err := r.put(ctx, q, who, certain)
 		if err != nil {
 			return err
 		}
@@ -161,20 +206,23 @@ func (r *reader) readCodes(ctx context.Context) error {
 	if r.onlyUDS() {
 		return r.readUDSCodes(ctx)
 	}
+	who := r.having(func(e *ecu) bool { return e.pids.Len() > 0 })
 	for _, sid := range []byte{0x03, 0x07, 0x0A} {
+		c := certain
+		if sid == 0x0A || sid == 0x07 && r.bus.Functional.Legacy {
+			c = probable
+		}
 		q := diag.Request{To: r.bus.Functional, Payload: []byte{sid}, Expect: len(r.ecus)}
-		answers, err := r.ask(ctx, q)
+		if sid == 0x03 {
+			q.Expect = 0 // the second chance to be heard, for those that have no service 09
+		}
+		answers, err := r.put(ctx, q, who, c)
 		if err != nil {
 			return err
 		}
 		r.keep(q.Payload, answers, func(*ecu) bool { return sid == 0x03 })
-		for _, e := range r.ecus {
-			if sid == 0x03 && !spoke(answers, e) && e.pids.Len() > 0 {
-				r.missing(e.label, q.Payload, errSilent, "scan again; if it stays, the control unit is faulty")
-			}
-		}
 	}
-	return nil
+	return r.welcome(ctx)
 }
 
 func spoke(answers []answer, e *ecu) bool {
@@ -210,7 +258,49 @@ func (r *reader) readValues(ctx context.Context) error {
 			return err
 		}
 	}
+	return r.countCodes(ctx)
+}
+
+// countCodes compares the stored codes with the number each ECU gives in 01 01. A K-line answer has no length: one lost
+// message is a few codes less and looks whole.
+func (r *reader) countCodes(ctx context.Context) error {
+	for _, e := range r.ecus {
+		stored := func(v reading.Reading) bool { return v.ECU == e.label && v.Key == dtc.KeyStored }
+		count := 0
+		for _, v := range r.s.Readings {
+			if c, ok := v.Value.(reading.Quantity); ok && v.ECU == e.label && v.Key == "obd.01.01.dtc_count" {
+				count, _ = strconv.Atoi(c.Round(0))
+			}
+		}
+		have := number(r.s.Readings, stored)
+		req := []byte{0x03}
+		if have >= count || r.named(e, req) {
+			continue
+		}
+		answers, err := r.put(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1}, []*ecu{e}, certain)
+		if err != nil {
+			return err
+		}
+		answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e })
+		if n := number(readingsOf(answers), stored); n > have {
+			r.s.Readings = slices.DeleteFunc(r.s.Readings, stored)
+			r.keep(req, answers, always)
+			have = n
+		}
+		if have < count && !r.named(e, req) {
+			r.missing(e.label, req, fmt.Errorf("%d trouble codes were read, the control unit counts %d", have, count), "scan again")
+		}
+	}
 	return nil
+}
+
+func number(rs []reading.Reading, is func(reading.Reading) bool) (n int) {
+	for _, v := range rs {
+		if is(v) {
+			n++
+		}
+	}
+	return n
 }
 
 // batch asks one combination of everyone who has some of it, then what is missing one by one.
@@ -329,16 +419,11 @@ func (r *reader) readSoftware(ctx context.Context) error {
 		who := r.having(func(e *ecu) bool { return e.types.Has(id) })
 		q := r.target(who)
 		q.Payload = []byte{0x09, id}
-		answers, err := r.ask(ctx, q)
+		answers, err := r.put(ctx, q, who, certain)
 		if err != nil {
 			return err
 		}
 		r.keep(q.Payload, answers, always)
-		for _, e := range who {
-			if !spoke(answers, e) && !r.named(e, q.Payload) {
-				r.missing(e.label, q.Payload, errSilent, "")
-			}
-		}
 		if id == 0x0A {
 			takeNames(answers)
 		}
@@ -356,21 +441,4 @@ func takeNames(answers []answer) {
 			a.ecu.name = string(name)
 		}
 	}
-}
-
-// decodeHeard decodes answers that were heard while the bus was found.
-func (r *reader) decodeHeard(req []byte, heard []diag.Answer) []answer {
-	var out []answer
-	for _, a := range heard {
-		e := r.ecu(a.Addr)
-		one := answer{ecu: e, err: a.Err}
-		if a.Err == nil {
-			one.readings, one.err = answerOf(req, a)
-			for i := range one.readings {
-				one.readings[i].ECU, one.readings[i].From = e.label, a.From
-			}
-		}
-		out = append(out, one)
-	}
-	return out
 }

@@ -15,6 +15,10 @@ func (r *reader) onlyUDS() bool { return r.bus.Kind == diag.UDSOnly || r.bus.Kin
 // readDIDSupport asks the support bitmaps of an OBDonUDS vehicle: 22 F400 … mirrors 01 00 …, 22 F800 mirrors 09 00
 // (SAE J1979-2). Every ECU is asked by itself; one that refuses has none.
 func (r *reader) readDIDSupport(ctx context.Context) error {
+	// Once more to everybody: who was overheard while the bus was looked for would be missing as a whole.
+	if _, err := r.put(ctx, diag.Request{To: r.bus.Functional, Payload: []byte{0x22, 0xF4, 0x00}}, nil, unknown); err != nil {
+		return err
+	}
 	for _, e := range slices.Clone(r.ecus) {
 		for base := 0x00; base <= 0xE0; base += 0x20 {
 			if base > 0 && !e.pids.Has(byte(base)) {
@@ -38,15 +42,15 @@ func (r *reader) readDIDSupport(ctx context.Context) error {
 // did reads one data identifier of one ECU. expected says that the ECU claims to have it.
 func (r *reader) did(ctx context.Context, e *ecu, high, low byte, expected bool) ([]answer, error) {
 	req := []byte{0x22, high, low}
-	answers, err := r.ask(ctx, diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1})
-	if err != nil {
-		return nil, err
+	c := probable
+	if expected {
+		c = certain
 	}
-	r.keep(req, answers, func(*ecu) bool { return expected })
-	if expected && !spoke(answers, e) && !r.named(e, req) {
-		r.missing(e.label, req, errSilent, "")
+	answers, err := r.put(ctx, diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1}, []*ecu{e}, c)
+	if err == nil {
+		r.keep(req, answers, func(*ecu) bool { return expected })
 	}
-	return answers, nil
+	return answers, err
 }
 
 func readingsOf(answers []answer) []reading.Reading {
@@ -94,7 +98,7 @@ func (r *reader) readDIDValues(ctx context.Context) error {
 // readUDSCodes asks 19 02 with every status bit that means something is or was wrong (ISO 14229-1 D.2).
 func (r *reader) readUDSCodes(ctx context.Context) error {
 	q := diag.Request{To: r.bus.Functional, Payload: []byte{0x19, 0x02, 0x0D}, Expect: len(r.ecus)}
-	answers, err := r.ask(ctx, q)
+	answers, err := r.put(ctx, q, r.ecus, certain)
 	if err != nil {
 		return err
 	}
