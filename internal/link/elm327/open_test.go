@@ -20,11 +20,11 @@ import (
 )
 
 // opening opens a Link on a chip in a bubble and tells how long it took.
-func opening(t *testing.T, c *chip, bauds []int) (l *Link, err error, took time.Duration) { //nolint:revive // took belongs last
+func opening(t *testing.T, c *chip, bauds []int) (l *Link, took time.Duration, err error) {
 	t.Helper()
 	began := time.Now()
 	l, err = start(t.Context(), address{uri: "elm:test"}, c.open, bauds)
-	return l, err, time.Since(began)
+	return l, time.Since(began), err
 }
 
 func TestOpening(t *testing.T) {
@@ -92,7 +92,7 @@ func TestOpening(t *testing.T) {
 				if c.chip.busy != nil {
 					c.chip.busy = time.AfterFunc(time.Hour, func() {}) // a timer of this bubble
 				}
-				l, err, took := opening(t, c.chip, c.bauds)
+				l, took, err := opening(t, c.chip, c.bauds)
 				require.LessOrEqual(t, took, c.within, "%q", c.chip.heard)
 				if c.is != nil {
 					require.ErrorIs(t, err, c.is)
@@ -124,7 +124,7 @@ func TestALinkThatDropsOnReset(t *testing.T) {
 			}
 			return say{}, false
 		})
-		l, err, _ := opening(t, c, []int{38400})
+		l, _, err := opening(t, c, []int{38400})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, l.Close()) }()
 		require.Equal(t, 2, c.opened)

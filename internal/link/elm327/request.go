@@ -178,14 +178,14 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		}
 		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: w.accepts()}
 		o = judge(&a.rep, x, l.frames)
-		if len(o.odd) > 0 && try > 0 && string(a.rep.text) == odd {
+		if len(o.odd) > 0 && try > 0 && a.rep.payload() == odd {
 			l.seen.believe(o.odd)
 			o = judge(&a.rep, x, o.frames)
 		}
 		l.frames = o.frames
 		switch {
 		case len(o.odd) > 0:
-			odd = string(a.rep.text)
+			odd = a.rep.payload()
 		case o.status.reset():
 			a.lost = true
 			continue
