@@ -17,6 +17,7 @@ import (
 
 type simOptions struct {
 	on, log, adapter string
+	faults           []string
 	traffic          bool
 	speed            float64
 }
@@ -48,6 +49,7 @@ Without a name it lists the built-in vehicles. ADDRESS is one of
 	f.StringVar(&o.on, "on", "elm+tcp://127.0.0.1:35000", "where the vehicle listens")
 	f.StringVar(&o.log, "log", "", "write every request the vehicle receives to this file")
 	f.StringVar(&o.adapter, "adapter", "", "which ELM327 stands in front: "+strings.Join(elm.Names(), ", "))
+	f.StringSliceVar(&o.faults, "fault", nil, "what goes wrong with that adapter, several with commas: "+strings.Join(elm.FaultNames(), ", "))
 	f.BoolVar(&o.traffic, "traffic", false, "send the vehicle's broadcast frames too")
 	f.Float64Var(&o.speed, "time", 1, "real seconds per modelled second of adapter and cable; 0 waits for nothing")
 	return c
@@ -82,7 +84,11 @@ func (p *program) runSim(ctx context.Context, name string, o simOptions) error {
 		if err != nil {
 			return usage("", err)
 		}
-		return quietEnd(ctx, elm.Serve(ctx, o.on, v, adapter, elm.Options{Scale: o.speed, Ready: p.ready}))
+		faults, err := elm.Faults(o.faults...)
+		if err != nil {
+			return usage("", err)
+		}
+		return quietEnd(ctx, elm.Serve(ctx, o.on, v, adapter, elm.Options{Scale: o.speed, Ready: p.ready, Faults: faults}))
 	}
 	return usage("can://vcan0, elm+tcp://127.0.0.1:35000 or elm+pty:PATH", fmt.Errorf("a vehicle cannot listen on %q", o.on))
 }

@@ -310,7 +310,7 @@ func (s *session) request(line string) {
 	if n := s.p.Quirks.RequestBytes; n > 0 && len(req) > n {
 		req = req[:n]
 	}
-	s.respond(req, count)
+	s.respond(req, count, false)
 }
 
 // parse reads a request; count is -1 when none was given.
@@ -345,7 +345,7 @@ func (s *session) longest() int {
 }
 
 // ask puts a request on the bus and prints what comes back; the status line that ends it is returned.
-func (s *session) ask(req []byte, count int) string {
+func (s *session) ask(req []byte, count int, replies bool) string {
 	failed, answered := s.connect(req)
 	if failed != "" {
 		return failed
@@ -357,7 +357,7 @@ func (s *session) ask(req []byte, count int) string {
 		return ""
 	}
 	b := s.bus(s.open)
-	x := exchange{session: s, bus: b, window: s.firstWindow(), count: count}
+	x := exchange{session: s, bus: b, window: s.firstWindow(), count: count, replies: replies}
 	x.turns = s.strikes(func(f *Fault) bool { return f.Interleave }) != nil
 	if s.strikes(func(f *Fault) bool { return f.Stray }) != nil {
 		x.stray(req)

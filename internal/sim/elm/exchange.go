@@ -18,8 +18,11 @@ type exchange struct {
 	collect bool          // lines are kept instead of printed (protocol search)
 	lines   []string
 	heard   int
-	turns   bool   // several ECUs' lines take turns
-	from    uint32 // whose line it is
+	replies bool           // count is of whole answers (STPX), not of lines
+	ended   int            // whole answers so far
+	open    map[uint32]int // bytes still to come of long ones
+	turns   bool           // several ECUs' lines take turns
+	from    uint32         // whose line it is
 	kept    []keptLine
 	spent   int                 // characters of the reply
 	waited  bool                // 7F xx 78 has been said
@@ -113,7 +116,7 @@ func (x *exchange) run(req []byte) string {
 		if x.status != "" {
 			return x.status
 		}
-		if x.count > 0 && x.heard >= x.count {
+		if x.whole(&f); x.count > 0 && (!x.replies && x.heard >= x.count || x.replies && x.ended >= x.count) {
 			return ""
 		}
 	}
@@ -280,6 +283,29 @@ func (x *exchange) cut(line string) {
 	}
 	x.print(line[:max(0, left)])
 	x.status = "BUFFER FULL"
+}
+
+// whole counts an answer when its last frame has come.
+func (x *exchange) whole(f *frame.Frame) {
+	o := x.pci()
+	b := f.Bytes()
+	if x.bus.kind != "can" || len(b) < o+2 {
+		x.ended++
+		return
+	}
+	switch b[o] >> 4 {
+	case 1:
+		if x.open == nil {
+			x.open = map[uint32]int{}
+		}
+		x.open[f.ID] = int(b[o]&0x0F)<<8 | int(b[o+1]) - (len(b) - o - 2)
+	case 2:
+		if x.open[f.ID] -= len(b) - o - 1; x.open[f.ID] <= 0 {
+			x.ended++
+		}
+	default:
+		x.ended++
+	}
 }
 
 // mine reports whether a frame passes the filters.

@@ -196,8 +196,9 @@ func lasting(now, d time.Duration) time.Duration {
 	return now + d
 }
 
-// respond puts a request on the bus and prints what comes of it, prompt included.
-func (s *session) respond(req []byte, count int) {
+// respond puts a request on the bus and prints what comes of it, prompt included. count is of lines or, with replies, of
+// whole answers; -1 = not given.
+func (s *session) respond(req []byte, count int, replies bool) {
 	strike := s.faults.next()
 	s.faults.also = strike
 	var late time.Duration
@@ -215,7 +216,7 @@ func (s *session) respond(req []byte, count int) {
 			s.prompt()
 			return
 		case x.Unplug:
-			s.unplug(x, req, count)
+			s.unplug(x, req)
 			return
 		case x.Instead != "":
 			s.insteadOf(x)
@@ -226,7 +227,7 @@ func (s *session) respond(req []byte, count int) {
 	if late > 0 {
 		s.faults.held = true
 	}
-	if status := s.ask(req, count); status != "" {
+	if status := s.ask(req, count, replies); status != "" {
 		s.say(status)
 	}
 	for _, x := range strike {
@@ -281,10 +282,10 @@ func (s *session) babble(until time.Duration) {
 }
 
 // unplug ends the link, with half a line on the way if the fault says so.
-func (s *session) unplug(x *Fault, req []byte, count int) {
+func (s *session) unplug(x *Fault, req []byte) {
 	if x.Midline {
 		s.faults.held = true
-		s.ask(req, count)
+		s.ask(req, -1, false)
 		s.out.Truncate(min(s.out.Len(), 7))
 		s.faults.held = false
 		s.flush()

@@ -359,7 +359,7 @@ func (s *session) transmit(arg string) string {
 		return unknown
 	}
 	s.split = true
-	s.respond(data, count)
+	s.respond(data, count, true)
 	return done
 }
 
