@@ -201,6 +201,7 @@ func FuzzReceiver(f *testing.F) {
 	f.Add(unhex("08 10134904014F5345 08 2156423638323252 08 22000000000000AA"), uint8(0), false)
 	f.Add(unhex("08 F1100B62D10D0002 08 F12186B3000286B3"), uint8(0), true)
 	f.Add(unhex("03 0160FF 08 1008410D000C1AF8 08 21053C0000000000 08 21053C0000000000"), uint8(1), false)
+	f.Add(unhex("08 1008303030303030 08 0030303030303030 03 213030"), uint8(1), false)
 	f.Add(unhex("0C 10000000100062F190414141 0C 21AAAAAAAAAAAAAAAAAAAAAA"), uint8(3), false)
 	f.Fuzz(func(t *testing.T, stream []byte, bs uint8, ext bool) {
 		r := isotp.NewReceiver(isotp.Config{Ext: ext, Target: 0xF1, BlockSize: bs, Max: 1 << 14}, nil)
@@ -212,7 +213,7 @@ func FuzzReceiver(f *testing.F) {
 			stream = stream[1+n:]
 			now += time.Duration(n) * 10 * time.Millisecond
 			e := r.Push(b, now)
-			if e.Kind == isotp.Single || e.Kind == isotp.First {
+			if e.Used && (e.Kind == isotp.Single || e.Kind == isotp.First) { // an unreadable one ends nothing
 				pushed = pushed[:0]
 			}
 			if p, err := isotp.Decode(b, ext); err == nil && e.Used {
