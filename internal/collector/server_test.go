@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"obdgate/internal/collector"
 	"obdgate/internal/policy"
 	"obdgate/internal/recipient"
+	"obdgate/internal/testtier"
 	"obdgate/internal/wire"
 
 	"github.com/stretchr/testify/require"
@@ -35,13 +35,10 @@ func onEach(t *testing.T, f func(t *testing.T, o collector.Options)) {
 	})
 }
 
-// postgres gives a fresh schema in the database OBDGATE_TEST_POSTGRES names.
+// postgres gives a fresh schema.
 func postgres(t *testing.T) string {
 	t.Helper()
-	dsn := os.Getenv("OBDGATE_TEST_POSTGRES")
-	if dsn == "" {
-		t.Skip("OBDGATE_TEST_POSTGRES is not set: no PostgreSQL to test against")
-	}
+	dsn := testtier.Require(t, testtier.Postgres)
 	db, err := sql.Open("pgx", dsn)
 	require.NoError(t, err)
 	defer db.Close()
