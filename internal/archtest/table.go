@@ -10,6 +10,7 @@ var house = rules{
 		{dir: "internal/frame", pure: true},
 		{dir: "internal/canlog", pure: true, may: []string{"internal/frame"}},
 		{dir: "internal/canlog/asc", pure: true, may: []string{"internal/frame", "internal/canlog"}},
+		{dir: "internal/canlog/pcapng", pure: true, may: []string{"internal/frame", "internal/canlog"}},
 		{dir: "internal/isotp", pure: true, may: []string{"internal/frame"}},
 
 		// How it reaches us.
@@ -135,10 +136,13 @@ var house = rules{
 		{path: "golang.org/x/sys/windows/registry", rooms: []string{"internal/link/elm327"}, why: "serial ports are listed there"},
 		{path: "golang.org/x/sys/windows", rooms: []string{"internal/store"}, why: "rights of the state directory"},
 		{path: "github.com/tarm/serial", rooms: []string{"internal/link/elm327"}, why: "its timeouts and Close are handled there"},
+		{path: "github.com/gopacket/gopacket", rooms: []string{"internal/canlog/pcapng"}, why: "captures are read and written there"},
 		{path: "github.com/creack/pty", rooms: []string{"internal/sim/elm"}, why: "a simulated adapter on a terminal"},
 		{path: "github.com/goccy/go-yaml", rooms: []string{"internal/policy", "internal/sim", "internal/sim/elm", "internal/i18n"},
 			why: "policies, vehicles, adapters and texts are YAML; nothing else is"},
 		{path: "github.com/charmbracelet/lipgloss", rooms: []string{"internal/report"}, why: "what a terminal shows"},
+		{path: "github.com/skip2/go-qrcode", rooms: []string{"internal/report"}, why: "what a page shows"},
+		{path: "html/template", rooms: []string{"internal/report"}, why: "what a page shows"},
 		{path: "github.com/vbauerster/mpb/v8", rooms: []string{"internal/cli"}, why: "what a terminal shows"},
 		{path: "golang.org/x/term", rooms: []string{"internal/cli", "internal/sim/elm"}, why: "what a terminal is"},
 		{path: "github.com/spf13/cobra", rooms: []string{"internal/cli", "internal/collector/command"}, why: "commands are read there"},
