@@ -14,11 +14,12 @@ type broadcast struct {
 
 // messageTable is one message: its variant, or one per value of its multiplexer switch.
 type messageTable struct {
-	m       *dbc.Message
-	tags    []Tag // by signal
-	plain   *variant
-	byValue map[uint64]*variant // nil unless there is exactly one switch with few values
-	byte    *dbc.Signal         // that switch
+	m        *dbc.Message
+	tags     []Tag // by signal
+	plain    *variant
+	switches map[*dbc.Signal]bool // technical or not
+	byValue  map[uint64]*variant  // nil unless there is exactly one switch with few values
+	byte     *dbc.Signal          // that switch
 }
 
 // variant is one layout of a message's bytes.
@@ -37,9 +38,12 @@ func newBroadcast(p *Policy, db *dbc.Database) *broadcast {
 		return b
 	}
 	for _, m := range db.Messages() {
-		t := &messageTable{m: m, tags: make([]Tag, len(m.Signals))}
+		t := &messageTable{m: m, tags: make([]Tag, len(m.Signals)), switches: map[*dbc.Signal]bool{}}
 		for i, s := range m.Signals {
 			t.tags[i] = p.signalTag(s)
+			if s.Switch {
+				t.switches[s] = t.tags[i].Class == Technical
+			}
 		}
 		t.compile()
 		if m.Extended {
@@ -121,12 +125,45 @@ func (t *messageTable) compile() {
 			}
 		}
 	}
+	if !t.shown(by) {
+		t.plain = t.variant(func(*dbc.Signal) bool { return true })
+		return
+	}
 	t.byte = by
 	t.byValue = map[uint64]*variant{}
 	for v := range values {
 		t.byValue[v] = t.variant(func(s *dbc.Signal) bool { return s.Under == nil || within(s.When, v) })
 	}
 	t.plain = t.variant(func(s *dbc.Signal) bool { return s.Under == nil })
+}
+
+// shown reports whether a switch may be seen by others: what only a hidden switch can tell must not show in what is kept.
+func (t *messageTable) shown(by *dbc.Signal) bool { return t.switches[by] }
+
+// hidden reports whether a switch above s may not be seen.
+func (t *messageTable) hidden(s *dbc.Signal) bool {
+	for ; s.Under != nil; s = s.Under {
+		if !t.shown(s.Under) {
+			return true
+		}
+	}
+	return false
+}
+
+// possible reports whether the frame carries s as far as those who see only technical switches can tell.
+func (t *messageTable) possible(s *dbc.Signal, f *frame.Frame) bool {
+	if _, last := s.Bytes(); s.Lost || last >= int(f.Len) {
+		return false
+	}
+	for ; s.Under != nil; s = s.Under {
+		if !t.shown(s.Under) {
+			continue
+		}
+		if v, ok := s.Under.Raw(f); !ok || !within(s.When, v) {
+			return false
+		}
+	}
+	return true
 }
 
 func within(rs []dbc.Range, v uint64) bool {
@@ -145,6 +182,7 @@ func (t *messageTable) variant(present func(*dbc.Signal) bool) *variant {
 	return v
 }
 
+// fill works out the bits. A signal below a hidden switch is never kept, whatever the switch says.
 func (t *messageTable) fill(v *variant, present func(*dbc.Signal) bool) {
 	var drop [frame.MaxData]byte
 	best := uint8(0)
@@ -156,9 +194,10 @@ func (t *messageTable) fill(v *variant, present func(*dbc.Signal) bool) {
 		if r := rankOf(tag); r > best {
 			v.tag, best = tag, r
 		}
+		keep := tag.Class == Technical && !t.hidden(s)
 		first, last := s.Bytes()
 		for b := first; b <= last; b++ {
-			if tag.Class == Technical {
+			if keep {
 				v.keep[b] |= s.Bits(b)
 			} else {
 				drop[b] |= s.Bits(b)
@@ -198,30 +237,7 @@ func (t *messageTable) tag(f *frame.Frame) FrameTag {
 
 // dynamic is variant for one frame of a message with nested switches. Only whole bytes can then be kept.
 func (t *messageTable) dynamic(v *variant, f *frame.Frame) {
-	var drop [frame.MaxData]byte
-	best := uint8(0)
-	for i, s := range t.m.Signals {
-		if !s.Active(f) {
-			continue
-		}
-		tag := t.tags[i]
-		if r := rankOf(tag); r > best {
-			v.tag, best = tag, r
-		}
-		first, last := s.Bytes()
-		for b := first; b <= last; b++ {
-			if tag.Class == Technical {
-				v.keep[b] |= s.Bits(b)
-			} else {
-				drop[b] |= s.Bits(b)
-			}
-		}
-	}
-	for i := range v.keep {
-		if v.keep[i]&^drop[i] != 0xFF {
-			v.personal |= 1 << i
-		}
-	}
+	t.fill(v, func(s *dbc.Signal) bool { return t.possible(s, f) })
 }
 
 // lengthMask has a bit for every data byte of the frame.

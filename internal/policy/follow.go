@@ -77,20 +77,43 @@ func (t *Tagger) step(f *frame.Frame) (ft FrameTag, wait bool) {
 	if f.Flags&(frame.Legacy|frame.Error|frame.Remote) != 0 {
 		return t.special(f), false
 	}
-	r := none
-	if f.Flags&frame.Extended == 0 {
-		if f.ID < uint32(len(t.std)) {
-			r = t.std[f.ID]
-		}
-	} else if o, ok := obd29(f.ID); ok {
-		r = o
-	} else if len(t.ext) > 0 {
-		r = t.ext[f.ID]
-	}
+	r := t.role(f)
 	if r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1 || !t.asked[f.ID&0xFF]) {
 		return t.plain(f), false
 	}
 	return t.diagnostic(f, r)
+}
+
+// role is what the frame's identifier is for; f is no special frame.
+func (t *Tagger) role(f *frame.Frame) role {
+	if f.Flags&frame.Extended == 0 {
+		if f.ID < uint32(len(t.std)) {
+			return t.std[f.ID]
+		}
+		return none
+	}
+	if r, ok := obd29(f.ID); ok {
+		return r
+	}
+	if len(t.ext) > 0 {
+		return t.ext[f.ID]
+	}
+	return none
+}
+
+// Alone decides on a frame that needs no memory of others: broadcast, error reports, remote requests, K-line messages.
+// ok is false where the frame is, or may be, part of a diagnostic conversation: it must be pushed. While Held is 0, a
+// frame decided alone need not be pushed: Push would say the same at once and remember nothing. Alone itself changes
+// nothing but scratch space, so that further Taggers of the same policy and database may decide for the one that follows
+// the conversations.
+func (t *Tagger) Alone(f *frame.Frame) (ft FrameTag, ok bool) {
+	if f.Flags&(frame.Legacy|frame.Error|frame.Remote) != 0 {
+		return t.special(f), true
+	}
+	if r := t.role(f); r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1) {
+		return t.plain(f), true
+	}
+	return FrameTag{}, false
 }
 
 func (t *Tagger) plain(f *frame.Frame) FrameTag {
