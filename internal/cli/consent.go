@@ -107,9 +107,9 @@ func parseAnswer(s string) (consent.Purpose, consent.Answer, error) {
 		return "", 0, usage("purposes are service, obfcm, quality and third-party:NAME, for example --purpose service=yes",
 			fmt.Errorf("%q is no answer to a purpose", s))
 	}
-	answer, err := consent.ParseAnswer(word)
-	if err != nil {
-		return "", 0, usage("answers are yes, no and later", err)
+	answer, ok := map[string]consent.Answer{"yes": consent.Granted, "no": consent.Refused, "later": consent.Deferred}[word]
+	if !ok {
+		return "", 0, usage("answers are yes, no and later", fmt.Errorf("%q is no answer", word))
 	}
 	return purpose, answer, nil
 }
