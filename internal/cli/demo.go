@@ -227,7 +227,7 @@ func (d *demonstration) tell(ctx context.Context, s *store.Store, id string, res
 	if err == nil && held != sent.Sent {
 		err = fail(exitSoftware, "please report it", fmt.Errorf("the collector holds %d envelopes, %d were sent", held, sent.Sent))
 	}
-	return errors.Join(err, d.verdictOf(sent, 0))
+	return errors.Join(err, d.verdictOf(sent, kept{}))
 }
 
 func (p *program) lists(ctx context.Context, s *store.Store, q *outbox.Outbox, id string, result visit.Scan, rules *policy.Policy) (report.Lists, error) {

@@ -67,11 +67,11 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 	if o.watch {
 		return p.watch(ctx, s, q, o.visit)
 	}
-	blocked, err := p.seal(ctx, s, q, o.visit)
+	stays, err := p.seal(ctx, s, q, o.visit)
 	if err != nil {
 		return err
 	}
-	return p.drain(ctx, q, o.visit, blocked)
+	return p.drain(ctx, q, o.visit, stays)
 }
 
 // trustLog refuses to send anything on the word of a log that was changed: a hidden withdrawal would read as a yes.
@@ -143,41 +143,79 @@ func (p *program) candidates(ctx context.Context, s *store.Store, id string) ([]
 	return out, nil
 }
 
-// seal puts what may leave into the queue and counts what the customer's answers kept back.
-func (p *program) seal(ctx context.Context, s *store.Store, q *outbox.Outbox, id string) (blocked int, err error) {
+// seal puts what may leave into the queue.
+func (p *program) seal(ctx context.Context, s *store.Store, q *outbox.Outbox, id string) (kept, error) {
 	return p.sealEach(ctx, s, id, func(sealed gate.Sealed) error {
 		_, err := q.Put(ctx, sealed)
 		return err
 	})
 }
 
-// sealEach seals every candidate the gate lets through and hands it to take. What is blocked is told on stderr.
-func (p *program) sealEach(ctx context.Context, s *store.Store, id string, take func(gate.Sealed) error) (blocked int, err error) {
+// kept is what stays and why, for the exit code of an upload that sends nothing.
+type kept struct {
+	back     int   // envelopes that the customer's answers keep back
+	unusable error // of the first recipient that may not receive anything
+}
+
+// err is nil when nothing stays that somebody may have expected to leave.
+func (k kept) err(p *program) error {
+	switch {
+	case k.back > 0:
+		return fail(exitNoPerm, p.words.T("upload.blocked-hint"), errors.New(p.words.T("upload.kept-back", k.back)))
+	case k.unusable != nil:
+		return k.unusable
+	}
+	return nil
+}
+
+// sealEach seals every candidate the gate lets through and hands it to take. A no counts as keeping something back, and so
+// does a customer who was asked nothing; a purpose nobody asked about beside others that were answered does not. Of all
+// visits only the open ones count: what was settled long ago is no news.
+func (p *program) sealEach(ctx context.Context, s *store.Store, id string, take func(gate.Sealed) error) (stays kept, err error) {
 	all, err := p.candidates(ctx, s, id)
 	if err != nil {
-		return 0, err
+		return stays, err
 	}
 	door := gate.New(s.Consent(), s.Station())
-	t := report.NewText(p.Err, p.words)
+	agreed, unasked, told := map[string]bool{}, map[string]int{}, map[string]bool{}
 	for _, c := range all {
+		counts := id != "" || c.visit.Closed.IsZero()
 		sealed, err := door.Seal(ctx, c.input)
 		switch {
 		case errors.Is(err, gate.ErrNoConsent):
-			blocked++
+			if errors.Is(err, gate.ErrRefused) && counts {
+				stays.back++
+			} else if counts {
+				unasked[c.visit.ID]++
+			}
 			p.log.Info("not sealed", "visit", c.visit.ID, "purpose", c.input.Purpose.Kind(), "why", err)
 		case errors.Is(err, gate.ErrNothing), errors.Is(err, gate.ErrPurpose):
+			agreed[c.visit.ID] = agreed[c.visit.ID] || errors.Is(err, gate.ErrNothing)
 			p.log.Info("nothing to seal", "visit", c.visit.ID, "purpose", c.input.Purpose.Kind())
 		case errors.Is(err, gate.ErrNoAgreement), errors.Is(err, recipient.ErrUnusable):
-			t.Line("%s", p.words.T("upload.unusable", c.input.Recipient.Name, err))
+			name := c.input.Recipient.Name
+			if stays.unusable == nil {
+				stays.unusable = fmt.Errorf("%s: %w", name, err)
+			}
+			if !told[name] {
+				told[name] = true
+				p.say("upload.unusable", name, err)
+			}
 		case err != nil:
-			return blocked, err
+			return stays, err
 		default:
+			agreed[c.visit.ID] = true
 			if err := take(sealed); err != nil {
-				return blocked, err
+				return stays, err
 			}
 		}
 	}
-	return blocked, nil
+	for id, n := range unasked {
+		if !agreed[id] {
+			stays.back += n
+		}
+	}
+	return stays, nil
 }
 
 // dryRun prints the bytes that would leave: what waits already and what would be sealed now.
@@ -209,15 +247,13 @@ func (p *program) dryRun(ctx context.Context, s *store.Store, id string) error {
 			seen[it.Recipient+it.ID] = true
 		}
 	}
-	blocked, err := p.sealEach(ctx, s, id, func(sealed gate.Sealed) error {
+	stays, err := p.sealEach(ctx, s, id, func(sealed gate.Sealed) error {
 		c := sealed.Stored()
 		return print(c.Recipient, c.ID, c.Body)
 	})
 	if err == nil && len(seen) == 0 {
 		p.say("upload.nothing")
-		if blocked > 0 {
-			return fail(exitNoPerm, p.words.T("upload.blocked-hint"), fmt.Errorf("%s", p.words.T("upload.kept-back", blocked)))
-		}
+		return stays.err(p)
 	}
 	return err
 }
@@ -225,7 +261,7 @@ func (p *program) dryRun(ctx context.Context, s *store.Store, id string) error {
 func connect(r recipient.Recipient) (outbox.Sender, error) { return uplink.New(r, uplink.Options{}) }
 
 // drain sends what waits and turns the result into the exit code: the worst that happened decides.
-func (p *program) drain(ctx context.Context, q *outbox.Outbox, id string, blocked int) error {
+func (p *program) drain(ctx context.Context, q *outbox.Outbox, id string, stays kept) error {
 	res, err := q.Drain(ctx, connect, outbox.DrainOptions{Visit: id, All: true})
 	if printErr := p.printDrain(res); err == nil {
 		err = printErr
@@ -233,10 +269,10 @@ func (p *program) drain(ctx context.Context, q *outbox.Outbox, id string, blocke
 	if err != nil {
 		return err
 	}
-	return p.verdictOf(res, blocked)
+	return p.verdictOf(res, stays)
 }
 
-func (p *program) verdictOf(res outbox.Result, blocked int) error {
+func (p *program) verdictOf(res outbox.Result, stays kept) error {
 	var worst error
 	for _, r := range res.Reports {
 		if r.Err != nil && worst == nil {
@@ -257,8 +293,8 @@ func (p *program) verdictOf(res outbox.Result, blocked int) error {
 		return fail(exitConfig, "see: obdgate recipient list", worst)
 	case res.Blocked > 0:
 		return fail(exitNoPerm, "", worst)
-	case res.Sent == 0 && blocked > 0:
-		return fail(exitNoPerm, p.words.T("upload.blocked-hint"), fmt.Errorf("%s", p.words.T("upload.kept-back", blocked)))
+	case res.Sent == 0:
+		return stays.err(p)
 	}
 	return nil
 }
