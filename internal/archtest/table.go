@@ -151,6 +151,7 @@ var house = rules{
 		{path: "github.com/pressly/goose/v3", rooms: []string{"internal/store", "internal/collector"}, why: "databases are migrated there"},
 		{path: "github.com/zalando/go-keyring", rooms: []string{"internal/store"}, why: "the station key is kept there"},
 		{path: "github.com/transparency-dev/merkle", rooms: []string{"internal/ledger"}, why: "the log is built there"},
+		{path: "golang.org/x/mod/modfile", rooms: []string{"internal/archtest"}, why: "go.mod is read there"},
 		{path: "golang.org/x/mod/sumdb/note", rooms: []string{"internal/ledger"}, why: "heads are signed there"},
 		{path: "github.com/santhosh-tekuri/jsonschema/v6", rooms: []string{"internal/wire"}, why: "envelopes are validated there"},
 		{path: "github.com/stretchr/testify", rooms: []string{"internal/link/linktest"}, why: "test support stays out of the product"},

@@ -2,16 +2,19 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"strings"
 
 	"obdgate/internal/consent"
+	"obdgate/internal/i18n"
 	"obdgate/internal/reading"
 	"obdgate/internal/report"
 	"obdgate/internal/store"
@@ -225,27 +228,38 @@ func (p *program) consentShow() *cobra.Command {
 }
 
 func (p *program) consentReceipt() *cobra.Command {
-	var id, verify, key string
+	var id, verify, key, html, verifier string
 	c := &cobra.Command{
 		Use: "receipt [RECEIPT]", Short: "Print the receipts of a visit, or check one", Args: argsBetween(0, 1),
-		Long: `receipt prints signed receipts as JSON: of the visit, or the one named. --verify checks a receipt file against
-this station's key, or another station's with --station-key; it needs no network and no state.` + exitHelp,
-		Example: "  obdgate consent receipt --visit v3k9…\n  obdgate consent receipt --verify receipt.json",
+		Long: `receipt prints signed receipts as JSON: of the visit, or the one named. --html writes the one named as a page to
+print, in the language of --lang or else the customer's. --verify checks a receipt file, JSON or page, against this
+station's key, or another station's with --station-key; it needs no network and no state. --verifier writes the page
+with which anybody can do the same in a browser.` + exitHelp,
+		Example: "  obdgate consent receipt --visit v3k9…\n  obdgate consent receipt r7h2… --html receipt.html\n" +
+			"  obdgate consent receipt --verify receipt.json\n  obdgate consent receipt --verifier check.html",
 		RunE: func(c *cobra.Command, args []string) error {
-			if verify != "" {
+			switch {
+			case verify != "":
 				return p.verifyReceipt(c.Context(), verify, key)
-			}
-			if len(args) == 1 {
+			case verifier != "":
 				return p.withStore(c.Context(), func(s *store.Store) error {
-					r, err := s.Receipt(c.Context(), args[0])
-					if errors.Is(err, store.ErrNotFound) {
-						return fail(exitNoInput, "see: obdgate consent receipt --visit ID", err)
-					}
+					return p.writePage(verifier, func(w io.Writer) error {
+						return report.Verifier(w, p.words.Lang(), hex.EncodeToString(s.Station().Public()))
+					})
+				})
+			case len(args) == 1:
+				return p.withStore(c.Context(), func(s *store.Store) error {
+					r, err := p.findReceipt(c.Context(), s, args[0])
 					if err != nil {
 						return err
 					}
+					if html != "" {
+						return p.receiptPage(html, r)
+					}
 					return p.writeJSON(r)
 				})
+			case html != "":
+				return usage("name the receipt: obdgate consent receipt RECEIPT --html FILE", errors.New("which receipt?"))
 			}
 			return p.withVisit(c.Context(), id, func(s *store.Store, v visit.Visit) error {
 				all, err := s.Receipts(c.Context(), v.ID)
@@ -257,9 +271,48 @@ this station's key, or another station's with --station-key; it needs no network
 		},
 	}
 	visitFlag(c, &id)
-	c.Flags().StringVar(&verify, "verify", "", "receipt file to check")
-	c.Flags().StringVar(&key, "station-key", "", "public key of the station that issued it, hexadecimal (default: this one's)")
+	f := c.Flags()
+	f.StringVar(&html, "html", "", "write the receipt as a page to print")
+	f.StringVar(&verify, "verify", "", "receipt file to check")
+	f.StringVar(&verifier, "verifier", "", "write the page that checks receipts in a browser")
+	f.StringVar(&key, "station-key", "", "public key of the station that issued it, hexadecimal (default: this one's)")
 	return c
+}
+
+func (p *program) findReceipt(ctx context.Context, s *store.Store, id string) (consent.Receipt, error) {
+	r, err := s.Receipt(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return r, fail(exitNoInput, "see: obdgate consent receipt --visit ID", err)
+	}
+	return r, err
+}
+
+// receiptPage writes a receipt in the language asked for, else the customer's.
+func (p *program) receiptPage(file string, r consent.Receipt) error {
+	words := p.words
+	if p.lang == "" {
+		var err error
+		if words, err = i18n.Load(r.Language); err != nil {
+			return err
+		}
+	}
+	return p.writePage(file, func(w io.Writer) error { return report.Receipt(w, words, r) })
+}
+
+// writePage makes a file that did not exist before; "-" is stdout.
+func (p *program) writePage(file string, f func(io.Writer) error) error {
+	if file == "-" {
+		return f(p.Out)
+	}
+	var b bytes.Buffer
+	if err := f(&b); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		return fail(exitCantCreate, "choose another file", err)
+	}
+	p.say("receipt.written", file)
+	return nil
 }
 
 func (p *program) verifyReceipt(ctx context.Context, file, key string) error {
@@ -267,7 +320,7 @@ func (p *program) verifyReceipt(ctx context.Context, file, key string) error {
 	if err != nil {
 		return err
 	}
-	r, err := consent.ParseReceipt(b)
+	r, err := consent.ParseReceipt(report.ReceiptJSON(b))
 	if err != nil {
 		return fail(exitData, "give the file that obdgate consent receipt RECEIPT printed", err)
 	}

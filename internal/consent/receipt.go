@@ -2,12 +2,14 @@ package consent
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -20,43 +22,65 @@ var (
 	ErrReceiptSignature = errors.New("consent: the receipt's signature does not fit: it was changed or comes from another station")
 )
 
-// Receipt is the customer's proof of one answer, for a no as much as for a yes. Fields follow ISO/IEC TS 27560 (consent
-// records and receipts) with terms of the W3C Data Privacy Vocabulary. It is complete by itself: what was asked, in which
-// words (by hash), on which legal basis, who receives, for how long, how to withdraw. It names no person and no vehicle.
+// Receipt is the customer's proof of one answer, for a no as much as for a yes. It has the mandatory fields of ISO/IEC TS
+// 27560:2023 (header, processing, parties, event) and those optional ones that Regulation (EU) 2016/679 Art. 13 makes
+// mandatory, with terms of the W3C Data Privacy Vocabulary; Fields27560 says where each stands. It is complete by itself:
+// what was asked, in which words (by hash), on which legal basis, who receives, for how long, how to withdraw, where to
+// complain. It names no customer and no vehicle.
 type Receipt struct {
-	Schema   string        `json:"schema"`
-	ID       string        `json:"receipt_id"` // random; the envelope carries it
-	RecordID string        `json:"record_id"`  // Decision.ID
-	Issued   time.Time     `json:"issued"`
-	Language string        `json:"language,omitempty"`
-	Subject  Subject       `json:"pii_principal"`
-	Party    Party         `json:"pii_controller"`
-	Process  Processing    `json:"processing"`
-	Event    Event         `json:"consent_event"`
-	Ledger   LedgerPlace   `json:"ledger"`
-	Key      ReceiptKey    `json:"signing_key"`
-	Sig      ReceiptSigned `json:"signature"`
+	Schema    string             `json:"schema"`
+	ID        string             `json:"receipt_id"` // random; the envelope carries it
+	RecordID  string             `json:"record_id"`  // Decision.ID
+	Issued    time.Time          `json:"issued"`
+	Language  string             `json:"language,omitempty"`
+	Subject   Subject            `json:"pii_principal"`
+	Party     Party              `json:"pii_controller"`
+	Process   Processing         `json:"processing"`
+	Parties   []ReceiptRecipient `json:"recipients"` // as the register stood when the answer was given
+	Authority Authority          `json:"authority"`  // where to complain
+	Event     Event              `json:"consent_event"`
+	Ledger    LedgerPlace        `json:"ledger"`
+	Key       ReceiptKey         `json:"signing_key"`
+	Sig       ReceiptSigned      `json:"signature"`
 }
 
 // Subject is whom the answer concerns, by the visit's random number only.
 type Subject struct {
-	Visit string `json:"visit"`
+	Visit string `json:"visit"` // pii_principal_id
 }
 
-// Party is the workshop that asked.
+// Party is the workshop that asked, the controller.
 type Party struct {
-	Station string `json:"station"`
-	Name    string `json:"name,omitempty"`
+	Station string `json:"station"` // party_id
+	Workshop
+	Role string `json:"role"` // W3C DPV
+}
+
+// ReceiptRecipient is one who would receive.
+type ReceiptRecipient struct {
+	Name      string `json:"name"`
+	Country   string `json:"country,omitempty"`
+	Role      string `json:"role"` // W3C DPV
+	Retention string `json:"retention,omitempty"`
 }
 
 // Processing is what was asked for.
 type Processing struct {
 	Purpose       Purpose  `json:"purpose"`
+	PurposeName   string   `json:"purpose_name"`  // in Language, the title of the notice
 	PurposeTerms  []string `json:"purpose_terms"` // W3C DPV
 	LegalBasis    string   `json:"legal_basis"`   // W3C DPV, extension eu-gdpr
 	Law           string   `json:"law"`
 	Categories    []string `json:"data_categories"`
-	Recipients    []string `json:"recipients"` // as the register stood when the answer was given
+	Sensitive     bool     `json:"sensitive_data"`    // never: no category of ours is
+	Special       bool     `json:"special_data"`      // of Art. 9: never
+	Source        string   `json:"collection_method"` // where the data come from
+	Methods       []string `json:"processing_terms"`  // W3C DPV
+	Automated     bool     `json:"automated_decision"`
+	Storage       []string `json:"storage_locations"` // ISO countries: the workshop's, then the recipients'
+	Geography     string   `json:"geographic_restriction"`
+	Jurisdiction  string   `json:"jurisdiction"` // ISO country, or EU where the workshop's is not set
+	Service       string   `json:"service"`
 	Retention     string   `json:"retention"`
 	NoticeVersion string   `json:"notice_version"`
 	NoticeHash    string   `json:"notice_sha256"`
@@ -68,10 +92,19 @@ type Processing struct {
 type Event struct {
 	State     string     `json:"state"`      // granted, refused, deferred, withdrawn
 	StateTerm string     `json:"state_term"` // W3C DPV
+	Type      string     `json:"type"`       // W3C DPV: how the will was expressed
+	Entity    string     `json:"entity"`     // whose will it was: the data subject, by the visit's number
 	At        time.Time  `json:"at"`
 	Until     *time.Time `json:"until,omitempty"`
+	Validity  string     `json:"validity"`            // "until" and a time, or until-purpose-ended
 	Recipient string     `json:"recipient,omitempty"` // set when the answer is about this one recipient
 	Method    string     `json:"method,omitempty"`    // EvidenceKind
+}
+
+// Issuer is who issues a receipt.
+type Issuer struct {
+	Station  string // id
+	Workshop Workshop
 }
 
 // LedgerPlace ties the receipt to the log entry: whoever holds the decision and the salt can open the commitment.
@@ -97,37 +130,51 @@ type Signer interface {
 
 const receiptContext = ReceiptSchema + "\n"
 
-// NewReceipt makes the unsigned receipt of a recorded decision. names are the recipients that stand in the register for
-// the purpose; an empty list is written as one, never left out.
-func NewReceipt(id string, d Decision, station string, names []string, place LedgerPlace, issued time.Time) (Receipt, error) {
+// NewReceipt makes the unsigned receipt of a recorded decision. to are the recipients that stand in the register for the
+// purpose; an empty list is written as one, never left out.
+func NewReceipt(id string, d Decision, by Issuer, to []ReceiptRecipient, place LedgerPlace, issued time.Time) (Receipt, error) {
 	d = d.Normal()
 	n, err := NoticeVersion(d.Notice, d.Purpose, d.Language)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if id == "" || d.ID == "" || d.Visit == "" || station == "" {
+	if id == "" || d.ID == "" || d.Visit == "" || by.Station == "" {
 		return Receipt{}, fmt.Errorf("%w: id, record, visit and station are needed", ErrReceiptForm)
 	}
-	if names == nil {
-		names = []string{}
-	}
+	w := by.Workshop.orDefault(by.Station)
 	t := n.Terms
 	r := Receipt{
 		Schema: ReceiptSchema, ID: id, RecordID: d.ID, Issued: issued.UTC().Truncate(time.Millisecond), Language: n.Language,
-		Subject: Subject{Visit: d.Visit}, Party: Party{Station: station},
+		Subject: Subject{Visit: d.Visit}, Party: Party{Station: by.Station, Workshop: w, Role: "dpv:DataController"},
 		Process: Processing{
-			Purpose: d.Purpose, PurposeTerms: t.Purpose, LegalBasis: t.Basis, Law: t.Law, Categories: t.Categories,
-			Recipients: names, Retention: n.HowLong, NoticeVersion: n.Version, NoticeHash: n.Hash, Withdrawal: n.Withdraw,
-			Rights: t.Rights,
+			Purpose: d.Purpose, PurposeName: n.Title, PurposeTerms: t.Purpose, LegalBasis: t.Basis, Law: t.Law, Categories: t.Categories,
+			Source: "vehicle-diagnostic-connector", Methods: []string{"dpv:Collect", "dpv:Store", "dpv:Transmit"},
+			Storage: []string{}, Geography: "eea-or-safeguard", Jurisdiction: cmp.Or(w.Country, "EU"), Service: "workshop-visit",
+			Retention: n.HowLong, NoticeVersion: n.Version, NoticeHash: n.Hash, Withdrawal: n.Withdraw, Rights: t.Rights,
 		},
+		Parties: []ReceiptRecipient{}, Authority: AuthorityOf(w.Country),
 		Event: Event{
-			State: d.Answer.String(), StateTerm: stateTerm(d.Answer), At: d.At, Recipient: d.Recipient,
-			Method: string(d.Evidence.Kind),
+			State: d.Answer.String(), StateTerm: stateTerm(d.Answer), Type: "dpv:ExplicitlyExpressedConsent", Entity: d.Visit, At: d.At,
+			Validity: "until-purpose-ended", Recipient: d.Recipient, Method: string(d.Evidence.Kind),
 		},
 		Ledger: place,
 	}
+	countries := []string{w.Country}
+	for _, p := range to {
+		r.Parties = append(r.Parties, p)
+		countries = append(countries, p.Country)
+	}
+	for _, c := range countries {
+		if c != "" && !slices.Contains(r.Process.Storage, c) {
+			r.Process.Storage = append(r.Process.Storage, c)
+		}
+	}
+	if len(r.Process.Storage) == 0 {
+		r.Process.Storage = append(r.Process.Storage, r.Process.Jurisdiction)
+	}
 	if !d.Until.IsZero() {
 		r.Event.Until = &d.Until
+		r.Event.Validity = "until " + d.Until.Format(time.RFC3339)
 	}
 	return r, nil
 }

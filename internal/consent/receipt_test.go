@@ -20,8 +20,12 @@ func (s signer) Sign(m []byte) []byte      { return ed25519.Sign(s.PrivateKey, m
 
 func key(b byte) signer { return signer{ed25519.NewKeyFromSeed(bytes.Repeat([]byte{b}, 32))} }
 
+var workshop = consent.Workshop{Name: "Garage Noord", Address: "Dorpsstraat 1, 1000 AA Noord", Country: "NL", Email: "info@garage.example",
+	Phone: "+31 20 0000000", URL: "https://garage.example", Contact: "dpo@garage.example"}
+
 func receipt(t testing.TB, d consent.Decision) consent.Receipt {
-	r, err := consent.NewReceipt("r1", d, "st-x", []string{"Dealer NV"}, consent.LedgerPlace{Seq: 3, Commitment: strings.Repeat("0", 64)}, at)
+	r, err := consent.NewReceipt("r1", d, consent.Issuer{Station: "st-x", Workshop: workshop},
+		[]consent.ReceiptRecipient{{Name: "Dealer NV", Country: "BE", Role: "dpv:DataController", Retention: "5 years"}}, consent.LedgerPlace{Seq: 3, Commitment: strings.Repeat("0", 64)}, at)
 	require.NoError(t, err)
 	r, err = consent.SignReceipt(r, key(1))
 	require.NoError(t, err)
@@ -43,6 +47,13 @@ func TestReceiptsAreComplete(t *testing.T) {
 				var m map[string]any
 				require.NoError(t, json.Unmarshal(b, &m))
 				requireFilled(t, "receipt", m)
+				for _, f := range consent.Fields27560 {
+					if f.Path == "" {
+						require.False(t, f.Mandatory, f.Name)
+						continue
+					}
+					requireFilled(t, f.Name, at27560(t, m, f.Path))
+				}
 				require.Equal(t, a.String(), r.Event.State)
 				require.NotContains(t, string(b), "{name}")
 				for _, personal := range []string{"Jo", "2026-114"} {
@@ -53,6 +64,53 @@ func TestReceiptsAreComplete(t *testing.T) {
 				require.NoError(t, consent.VerifyReceipt(back, key(1).Public()))
 			}
 		}
+	}
+}
+
+// at27560 follows a path of Fields27560; what is missing fails the test.
+func at27560(t *testing.T, m map[string]any, path string) any {
+	var v any = m
+	for name := range strings.SplitSeq(path, ".") {
+		next, ok := v.(map[string]any)[name]
+		require.True(t, ok, "the receipt has no %s", path)
+		v = next
+	}
+	return v
+}
+
+// A receipt is complete before anybody entered the workshop too.
+func TestReceiptOfAStationNobodySetUp(t *testing.T) {
+	r, err := consent.NewReceipt("r1", granted(), consent.Issuer{Station: "st-x"}, nil, consent.LedgerPlace{Commitment: "0"}, at)
+	require.NoError(t, err)
+	require.Equal(t, "workshop st-x", r.Party.Name)
+	require.NotEmpty(t, r.Party.Address)
+	require.Equal(t, []string{"EU"}, r.Process.Storage)
+	require.Equal(t, "EU", r.Authority.Country)
+	b, err := json.Marshal(r)
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"recipients":[]`, "that nobody receives is said")
+}
+
+func TestAuthorityOfEveryCountryOfTheEEA(t *testing.T) {
+	for _, c := range strings.Fields("AT BE BG HR CY CZ DK EE FI FR DE GR HU IS IE IT LV LI LT LU MT NL NO PL PT RO SK SI ES SE") {
+		a := consent.AuthorityOf(c)
+		require.Equal(t, c, a.Country)
+		require.NotEmpty(t, a.Name)
+		require.True(t, strings.HasPrefix(a.URL, "https://"), c)
+	}
+	require.Equal(t, "EU", consent.AuthorityOf("US").Country)
+}
+
+func TestWorkshop(t *testing.T) {
+	require.NoError(t, workshop.Validate())
+	for name, f := range map[string]func(*consent.Workshop){
+		"name": func(w *consent.Workshop) { w.Name = "" }, "address": func(w *consent.Workshop) { w.Address = "" },
+		"country": func(w *consent.Workshop) { w.Country = "nl" }, "email": func(w *consent.Workshop) { w.Email = "nobody" },
+		"url": func(w *consent.Workshop) { w.URL = "javascript:alert(1)" }, "control": func(w *consent.Workshop) { w.Contact = "a\nb" },
+	} {
+		w := workshop
+		f(&w)
+		require.ErrorIs(t, w.Validate(), consent.ErrInvalid, name)
 	}
 }
 
@@ -93,6 +151,8 @@ func TestAReceiptCannotBeChanged(t *testing.T) {
 			}
 		case float64:
 			set(o + 1)
+		case bool:
+			set(!o)
 		}
 		b, err := json.Marshal(m)
 		require.NoError(t, err)

@@ -37,11 +37,15 @@ func (s *Store) RecordDecisionTx(ctx context.Context, tx ledger.DBTX, visit stri
 	if err != nil {
 		return consent.Receipt{}, err
 	}
-	names, err := s.recipientNames(ctx, tx, d.Purpose, d.Recipient)
+	to, err := s.receivers(ctx, tx, d.Purpose, d.Recipient)
 	if err != nil {
 		return consent.Receipt{}, err
 	}
-	r, err := consent.NewReceipt("r"+randomID(20), d, s.station.id, names, place, s.now())
+	w, err := s.workshop(ctx, tx)
+	if err != nil {
+		return consent.Receipt{}, err
+	}
+	r, err := consent.NewReceipt("r"+randomID(20), d, consent.Issuer{Station: s.station.id, Workshop: w}, to, place, s.now())
 	if err != nil {
 		return consent.Receipt{}, err
 	}

@@ -133,17 +133,21 @@ func (s *Store) RemoveRecipient(ctx context.Context, name string) error {
 	return s.scrub(ctx)
 }
 
-// recipientNames lists who would receive under purpose, for the receipt: the one the answer names, else all registered.
-func (s *Store) recipientNames(ctx context.Context, tx ledger.DBTX, purpose consent.Purpose, only string) ([]string, error) {
-	names := []string{}
-	if only != "" {
-		return append(names, only), nil
-	}
+// receivers lists who would receive under purpose, for the receipt: the one the answer names, else all registered.
+func (s *Store) receivers(ctx context.Context, tx ledger.DBTX, purpose consent.Purpose, only string) ([]consent.ReceiptRecipient, error) {
 	all, err := s.recipients(ctx, tx, selectRecipients+` ORDER BY name`)
+	var to []consent.ReceiptRecipient
 	for _, r := range all {
-		if r.For(purpose) {
-			names = append(names, r.Name)
+		if only == r.Name || only == "" && r.For(purpose) {
+			role := "dpv:DataController"
+			if r.Role == recipient.Processor {
+				role = "dpv:DataProcessor"
+			}
+			to = append(to, consent.ReceiptRecipient{Name: r.Name, Country: r.Country, Role: role, Retention: r.Retention})
 		}
 	}
-	return names, err
+	if only != "" && len(to) == 0 { // not in the register any more; the answer is about it all the same
+		to = append(to, consent.ReceiptRecipient{Name: only, Role: "dpv:Recipient"})
+	}
+	return to, err
 }

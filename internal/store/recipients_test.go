@@ -87,16 +87,34 @@ func TestAReceiptNamesWhoWouldReceive(t *testing.T) {
 	require.NoError(t, err)
 	r, err := s.RecordDecision(t.Context(), v.ID, yes(consent.Service))
 	require.NoError(t, err)
-	require.Equal(t, []string{"Dealer NV"}, r.Process.Recipients)
+	require.Len(t, r.Parties, 1)
+	require.Equal(t, "Dealer NV", r.Parties[0].Name)
 	r, err = s.RecordDecision(t.Context(), v.ID, yes(consent.Quality))
 	require.NoError(t, err)
-	require.Empty(t, r.Process.Recipients)
+	require.Empty(t, r.Parties)
 	named := yes(consent.Service)
 	named.Recipient = "Maker SE"
 	r, err = s.RecordDecision(t.Context(), v.ID, named)
 	require.NoError(t, err)
-	require.Equal(t, []string{"Maker SE"}, r.Process.Recipients)
+	require.Equal(t, []consent.ReceiptRecipient{{Name: "Maker SE", Role: "dpv:Recipient"}}, r.Parties)
 	require.Equal(t, consent.CurrentNotice, r.Process.NoticeVersion)
+}
+
+func TestTheWorkshopStandsOnItsReceipts(t *testing.T) {
+	s := open(t, home(t), store.Options{})
+	v, err := s.OpenVisit(t.Context(), visit.Visit{})
+	require.NoError(t, err)
+	require.ErrorIs(t, s.SetWorkshop(t.Context(), consent.Workshop{Name: "Garage"}), consent.ErrInvalid)
+	w := consent.Workshop{Name: "Garage Noord", Address: "Dorpsstraat 1", Country: "NL"}
+	require.NoError(t, s.SetWorkshop(t.Context(), w))
+	got, err := s.Workshop(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, w, got)
+	r, err := s.RecordDecision(t.Context(), v.ID, yes(consent.Service))
+	require.NoError(t, err)
+	require.Equal(t, w, r.Party.Workshop)
+	require.Equal(t, "Autoriteit Persoonsgegevens", r.Authority.Name)
+	require.Equal(t, []string{"NL"}, r.Process.Storage)
 }
 
 func TestAnAnswerThatCannotBeRecordedLeavesNothing(t *testing.T) {
