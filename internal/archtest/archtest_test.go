@@ -16,6 +16,35 @@ func TestHouse(t *testing.T) {
 	for _, v := range check(source, &house) {
 		t.Error(v)
 	}
+	goMod, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	found, err := checkRequirements(source, goMod)
+	require.NoError(t, err)
+	for _, v := range found {
+		t.Error(v)
+	}
+}
+
+func TestRequirementsCanBeBroken(t *testing.T) {
+	source, err := load(fstest.MapFS{"a/a_test.go": &fstest.MapFile{
+		Data: []byte("package a\nimport (_ \"fmt\"; _ \"obdgate/b\"; _ \"example.com/dep/v2/sub\"; _ \"example.com/dep\")\n")}})
+	require.NoError(t, err)
+	const head = "module obdgate\ngo 1.26\n"
+	for goMod, want := range map[string]string{
+		"require (\nexample.com/dep v1.0.0\nexample.com/dep/v2 v2.0.0\n)\n":                       "",
+		"require (\nexample.com/dep v1.0.0\nexample.com/dep/v2 v2.0.0 // indirect\n)\n":           "go.mod: example.com/dep/v2 is marked indirect: a/a_test.go:2 imports it",
+		"require example.com/dep/v2 v2.0.0\n":                                                     "a/a_test.go:2: a imports example.com/dep: go.mod does not require it: go get it",
+		"require (\nexample.com/dep v1.0.0\nexample.com/dep/v2 v2.0.0\n)\nreplace a.b/c => ./c\n": "go.mod: replaces a.b/c",
+	} {
+		found, err := checkRequirements(source, []byte(head+goMod))
+		require.NoError(t, err)
+		if want == "" {
+			require.Empty(t, found)
+			continue
+		}
+		require.Len(t, found, 1)
+		require.Contains(t, found[0].String(), want)
+	}
 }
 
 // A rule that cannot fail protects nothing. Each case changes a small house that obeys all rules, and names what must be
