@@ -1,0 +1,318 @@
+package elm327_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"obdgate/dbc"
+	"obdgate/internal/consent"
+	"obdgate/internal/frame"
+	"obdgate/internal/link"
+	"obdgate/internal/link/elm327"
+	"obdgate/internal/policy"
+	"obdgate/internal/reading"
+	"obdgate/internal/scan"
+	"obdgate/internal/sim"
+	"obdgate/internal/sim/elm"
+	"obdgate/internal/visit"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A test bench: a virtual car, a simulated adapter with its faults, a cable of channels, the real client and a full scan,
+// in a bubble whose clock is the modelled one.
+
+// end is one end of a cable. What is written is buffered, as the system does it.
+type end struct {
+	in, out      chan []byte
+	mine, theirs *closing
+	rest         []byte
+	slice        time.Duration // Read returns after so long with nothing; 0 = never
+	garble       bool          // the two ends have different baud rates
+}
+
+type closing struct {
+	done chan struct{}
+	once sync.Once
+}
+
+func (c *closing) close() { c.once.Do(func() { close(c.done) }) }
+
+// cable returns the client's and the adapter's end.
+func cable() (client, adapter *end) {
+	a, b := make(chan []byte, 1<<14), make(chan []byte, 1<<14)
+	ca, cb := &closing{done: make(chan struct{})}, &closing{done: make(chan struct{})}
+	return &end{in: a, out: b, mine: ca, theirs: cb, slice: 100 * time.Millisecond}, &end{in: b, out: a, mine: cb, theirs: ca}
+}
+
+func (e *end) Read(b []byte) (int, error) {
+	if len(e.rest) == 0 {
+		select { // what was sent before the end is still there
+		case e.rest = <-e.in:
+		default:
+			var late <-chan time.Time
+			if e.slice > 0 {
+				t := time.NewTimer(e.slice)
+				defer t.Stop()
+				late = t.C
+			}
+			select {
+			case e.rest = <-e.in:
+			case <-e.mine.done:
+				return 0, io.ErrClosedPipe
+			case <-e.theirs.done:
+				select {
+				case e.rest = <-e.in:
+				default:
+					return 0, io.EOF
+				}
+			case <-late:
+				return 0, nil
+			}
+		}
+	}
+	n := copy(b, e.rest)
+	e.rest = e.rest[n:]
+	if e.garble {
+		for i := range b[:n] {
+			b[i] |= 0xC1
+		}
+	}
+	return n, nil
+}
+
+func (e *end) Write(b []byte) (int, error) {
+	select {
+	case <-e.mine.done:
+		return 0, io.ErrClosedPipe
+	case <-e.theirs.done:
+		return 0, io.ErrClosedPipe
+	default:
+	}
+	sent := slices.Clone(b)
+	if e.garble {
+		for i := range sent {
+			sent[i] |= 0xC1
+		}
+	}
+	e.out <- sent
+	return len(b), nil
+}
+
+func (e *end) Close() error {
+	e.mine.close()
+	return nil
+}
+
+// cell is one run of the bench.
+type cell struct {
+	adapter, car, fault string
+	baud                int // overrides the adapter's, 0 = its own
+	seed                uint64
+}
+
+// result is what a scan came to.
+type result struct {
+	scan     visit.Scan
+	err      error
+	took     time.Duration
+	opened   time.Duration // of it, to open the adapter
+	requests int           // that reached the car
+	log      []sim.Request
+	over     bool // the deadline of the bench
+}
+
+// benchLimit is when a run is given up, in modelled time: no scan of a virtual car may take as long.
+const benchLimit = 10 * time.Minute
+
+// rules are loaded outside of any bubble.
+var rules = sync.OnceValues(policy.Default)
+var signals = sync.OnceValues(dbc.Embedded)
+
+func options(t *testing.T) scan.Options {
+	p, err := rules()
+	require.NoError(t, err)
+	d, err := signals()
+	require.NoError(t, err)
+	return scan.Options{Plan: scan.NewPlan(scan.Full, consent.Granted), Policy: p, DBC: d, At: time.Unix(0, 0)}
+}
+
+// read puts car, adapter and client together and reads the car.
+func (c cell) read(t *testing.T) (r result) {
+	t.Helper()
+	o := options(t)
+	p, err := elm.ByName(c.adapter)
+	require.NoError(t, err)
+	if c.baud > 0 {
+		p.Baud = c.baud
+	}
+	var faults []elm.Fault
+	if c.fault != "" {
+		faults, err = elm.Faults(c.fault)
+		require.NoError(t, err)
+	}
+	v, err := sim.Load(c.car)
+	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		a := elm.New(v, p, elm.Options{Scale: 1, Faults: faults, Seed: c.seed})
+		ctx, cancel := context.WithTimeout(context.Background(), benchLimit)
+		plugs := make(chan *end, 16)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for there := range plugs {
+				_ = a.Serve(ctx, there)
+			}
+		})
+		dial := func(baud int) (io.ReadWriteCloser, error) {
+			here, there := cable()
+			here.garble = p.Baud != 0 && baud != p.Baud && p.Latency < 10*time.Millisecond // behind a radio any rate does
+			plugs <- there
+			return here, nil
+		}
+		rates := []int{0}
+		if p.Baud != 0 {
+			rates = elm327.Rates()
+		}
+		began := time.Now()
+		var l link.Link
+		if l, r.err = elm327.OpenOver(ctx, dial, rates...); r.err == nil {
+			r.opened = time.Since(began)
+			r.scan, r.err = scan.Run(ctx, l, o)
+			r.took = time.Since(began)
+			require.NoError(t, l.Close())
+		} else {
+			r.took = time.Since(began)
+		}
+		r.over = ctx.Err() != nil
+		cancel()
+		close(plugs)
+		wg.Wait()
+	})
+	r.log = v.Log()
+	r.requests = len(r.log)
+	return r
+}
+
+// facts are what a car says when nothing stands between.
+type facts struct {
+	scan  visit.Scan        // what is read of it
+	other []reading.Reading // what it says besides to other questions, which are put when it seems to be another kind of car
+}
+
+var truths sync.Map
+
+// truth reads a car in process, without an adapter.
+func truth(t *testing.T, car string) facts {
+	t.Helper()
+	if f, ok := truths.Load(car); ok {
+		return f.(facts)
+	}
+	read := func(deaf bool) visit.Scan {
+		l, err := sim.Open(context.Background(), "sim:"+car)
+		require.NoError(t, err)
+		defer l.Close() //nolint:errcheck // in process
+		if deaf {
+			l = &deafened{l}
+		}
+		s, err := scan.Run(context.Background(), l, options(t))
+		if !deaf {
+			require.NoError(t, err)
+			require.NotEmpty(t, s.Readings)
+		}
+		return s
+	}
+	f := facts{scan: read(false), other: read(true).Readings}
+	truths.Store(car, f)
+	return f
+}
+
+// deafened loses every question of service 01, as if the car had none.
+type deafened struct{ link.Link }
+
+func (d *deafened) Send(ctx context.Context, f frame.Frame) error {
+	if b := f.Bytes(); len(b) > 1 && b[1] == 0x01 && b[0] < 8 {
+		f = frame.New(0x7DF, 0, 1, 0x3E)
+		if d.Caps().IDBits == 29 {
+			f = frame.New(0x18DB33F1, frame.Extended, 1, 0x3E)
+		}
+	}
+	return d.Link.Send(ctx, f)
+}
+
+func has(rs []reading.Reading, r reading.Reading) bool {
+	return slices.ContainsFunc(rs, func(w reading.Reading) bool {
+		return w.ECU == r.ECU && w.Key == r.Key && reflect.DeepEqual(w.Value, r.Value)
+	})
+}
+
+// compare names the readings that got lacks, and those that are not so.
+func compare(want facts, got visit.Scan) (missing, wrong []string) {
+	for _, r := range got.Readings {
+		if a, ok := r.Value.(reading.Absent); ok && a.Why != reading.NotAvailable {
+			continue // a loss that says so
+		}
+		if !has(want.scan.Readings, r) && !has(want.other, r) {
+			wrong = append(wrong, r.ECU+" "+string(r.Key))
+		}
+	}
+	for _, w := range want.scan.Readings {
+		if !has(got.Readings, w) {
+			missing = append(missing, w.ECU+" "+string(w.Key))
+		}
+	}
+	return missing, wrong
+}
+
+// Outcomes of a cell.
+const (
+	complete = "complete"
+	partial  = "partial"
+	refused  = "refused"
+	silently = "LOST IN SILENCE"
+	unclear  = "UNCLEAR REFUSAL"
+	hangs    = "HANGS"
+	lies     = "WRONG VALUE"
+)
+
+// judge says what a cell came to; the loss is named where there is one.
+func (r *result) judge(want facts) (outcome, loss string, missing int) {
+	lost, wrong := compare(want, r.scan)
+	missing = len(lost)
+	switch {
+	case r.over:
+		return hangs, "", missing
+	case len(wrong) > 0:
+		return lies, strings.Join(wrong, ", "), missing
+	case missing == 0:
+		return complete, "", 0
+	case len(r.scan.Readings) == 0 && r.err != nil:
+		var le *link.Error
+		if !errors.As(r.err, &le) || le.Hint == "" {
+			return unclear, r.err.Error(), missing
+		}
+		return refused, reason(r.err), missing
+	case r.err != nil:
+		return partial, reason(r.err), missing
+	case len(r.scan.Errors) > 0:
+		return partial, "each question named", missing
+	}
+	return silently, strings.Join(lost, ", "), missing
+}
+
+// reason is the sentinel behind an error.
+func reason(err error) string {
+	for _, s := range []error{link.ErrGone, link.ErrUnsupported, link.ErrGarbled, link.ErrBus, link.ErrNoVehicle, link.ErrNoAdapter} {
+		if errors.Is(err, s) {
+			return s.Error()
+		}
+	}
+	return err.Error()
+}

@@ -1,0 +1,198 @@
+package elm327_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"obdgate/internal/sim/elm"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden tables anew")
+
+// matrixFile is the table: what every adapter comes to with every kind of car, and what becomes of a scan under each fault.
+const matrixFile = "testdata/matrix.txt"
+
+// deadline is how long a cell may take in modelled time. A sound adapter reads a CAN car within ten seconds and a K-line
+// car within twenty; a fault may cost twice that. Nonsense without end is given up after the 20 s that one request may
+// take, twice.
+func (c cell) deadline() time.Duration {
+	d := 10 * time.Second
+	if c.car == "legacy" {
+		d = 20 * time.Second
+	}
+	switch {
+	case c.fault == "babble-on":
+		return d + 45*time.Second
+	case c.fault == "prompt-lost":
+		return 4 * d // each costs the time after which a prompt is missed
+	case c.fault != "":
+		return 2 * d
+	case c.adapter == "no-29-bit" && c.car == "tahoe":
+		return 15 * time.Second // every protocol but the right one is tried
+	}
+	return d
+}
+
+// knownDefects are losses that the client does not name yet, by fault, with the reason. One that no longer happens must be
+// taken out.
+var knownDefects = map[string]string{
+	"unable-once": "one UNABLE TO CONNECT while the bus is looked for, and a car of classic OBD is read as one that knows only UDS",
+}
+
+type row struct {
+	cell
+	outcome, loss string
+	missing, all  int
+	result
+}
+
+// rows runs cells on as many workers as there are processors to hand.
+func rows(t *testing.T, cells []cell) []row {
+	for _, c := range cells {
+		truth(t, c.car)
+	}
+	out := make([]row, len(cells))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range 2 {
+		wg.Go(func() {
+			for i := range next {
+				c := cells[i]
+				want := truth(t, c.car)
+				r := row{cell: c, result: c.read(t), all: len(want.scan.Readings)}
+				r.outcome, r.loss, r.missing = r.judge(want)
+				out[i] = r
+			}
+		})
+	}
+	for i := range cells {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	return out
+}
+
+// sound asserts what must hold in every cell: no wrong value, no hang, nothing lost without a word, a refusal that says
+// what to do, and the deadline.
+func (r *row) sound(t *testing.T) {
+	t.Helper()
+	name := fmt.Sprintf("%s × %s × %s (seed %d)", r.adapter, r.car, r.fault, r.seed)
+	switch r.outcome {
+	case lies, hangs, unclear:
+		t.Errorf("%s: %s: %s", name, r.outcome, r.loss)
+	case silently:
+		if knownDefects[r.fault] == "" {
+			t.Errorf("%s: %s: %s", name, r.outcome, r.loss)
+		}
+	}
+	if r.took > r.deadline() {
+		t.Errorf("%s took %v of modelled time, more than %v", name, r.took, r.deadline())
+	}
+}
+
+var matrixCars = []string{"golf8", "tahoe", "legacy", "mini"}
+
+// representatives of the three families: a genuine chip on a cable, a bad copy on a radio, an STN.
+var representatives = []string{"genuine-1.4b", "ble-broken-fc", "stn1110"}
+
+// TestMatrix reads every kind of car through every adapter, and one car under every fault through one adapter of each
+// family, and a sample of everything else; all with the real client, on modelled time.
+func TestMatrix(t *testing.T) {
+	var plain, faulty, sample []cell
+	for _, a := range elm.Names() {
+		for _, car := range matrixCars {
+			plain = append(plain, cell{adapter: a, car: car})
+		}
+	}
+	for _, f := range elm.FaultNames() {
+		for _, a := range representatives {
+			faulty = append(faulty, cell{adapter: a, car: "golf8", fault: f, seed: 1})
+		}
+	}
+	rnd := rand.New(rand.NewPCG(327, 0))
+	cars := append(slices.Clone(matrixCars), "e350", "phev", "bev")
+	for range 300 {
+		sample = append(sample, cell{adapter: elm.Names()[rnd.IntN(len(elm.Names()))], car: cars[rnd.IntN(len(cars))],
+			fault: elm.FaultNames()[rnd.IntN(len(elm.FaultNames()))], seed: rnd.Uint64N(1000)})
+	}
+	start := time.Now()
+	done := rows(t, slices.Concat(plain, faulty, sample))
+	t.Logf("%d cells in %v", len(done), time.Since(start).Round(time.Millisecond))
+	defects := map[string]bool{}
+	for i := range done {
+		done[i].sound(t)
+		if done[i].outcome == silently {
+			defects[done[i].fault] = true
+		}
+	}
+	for f, why := range knownDefects {
+		require.True(t, defects[f], "%s is mended (%s): take it out of knownDefects", f, why)
+	}
+
+	got := table(done[:len(plain)], done[len(plain):len(plain)+len(faulty)], done[len(plain)+len(faulty):])
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(matrixFile, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(matrixFile)
+	require.NoError(t, err, "run this test with -update")
+	require.Equal(t, withoutFigures(string(want)), withoutFigures(got), "what became of a scan has changed; if for the better, run with -update")
+}
+
+// figures of a row stand behind this mark and are not compared: they change with every question the scan puts, and a
+// little with how two goroutines meet.
+const figures = " | "
+
+func withoutFigures(s string) string {
+	var out []string
+	for _, l := range strings.Split(s, "\n") {
+		l, _, _ = strings.Cut(l, figures)
+		out = append(out, strings.TrimRight(l, " "))
+	}
+	return strings.Join(out, "\n")
+}
+
+func table(plain, faulty, sample []row) string {
+	var b strings.Builder
+	line := func(rs []row) {
+		for _, r := range rs {
+			fault := r.fault
+			if fault == "" {
+				fault = "-"
+			}
+			what := r.outcome
+			switch {
+			case r.outcome == silently:
+				what += ": " + knownDefects[r.fault]
+			case r.loss != "":
+				what += ": " + r.loss
+			}
+			fmt.Fprintf(&b, "%-22s %-7s %-15s %3d s  %-38s%s%3d requests %6.1f s  %3d of %d values\n", r.adapter, r.car, fault, r.deadline()/time.Second,
+				what, figures, r.requests, r.took.Seconds(), r.all-r.missing, r.all)
+		}
+	}
+	b.WriteString("# adapter × car × fault, modelled time allowed, what a full scan comes to" + figures + "requests that reached the car, modelled time, values read\n")
+	b.WriteString("# Written by TestMatrix -update.\n\n# Every adapter, every kind of car\n")
+	line(plain)
+	b.WriteString("\n# Every fault, an adapter of each family\n")
+	line(faulty)
+	b.WriteString("\n# A sample of everything else\n")
+	count := map[string]int{}
+	for _, r := range sample {
+		count[r.outcome]++
+	}
+	for _, o := range []string{complete, partial, refused, silently, unclear, hangs, lies} {
+		fmt.Fprintf(&b, "%-16s%s%3d\n", o, figures, count[o])
+	}
+	return b.String()
+}
