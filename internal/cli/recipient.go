@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"obdgate/internal/consent"
@@ -40,6 +41,9 @@ with the recipient is yours to add; without one nothing is sent. Purposes narrow
 			if len(names) > 0 {
 				r.Purposes = nil
 				for _, n := range names {
+					if !consent.Purpose(n).Valid() {
+						return usage("purposes are service, obfcm, quality and third-party:NAME", fmt.Errorf("no purpose %q", n))
+					}
 					r.Purposes = append(r.Purposes, consent.Purpose(n))
 				}
 			}
@@ -53,7 +57,7 @@ with the recipient is yours to add; without one nothing is sent. Purposes narrow
 				case errors.Is(err, store.ErrExists):
 					return usage("--replace puts the new entry in its place", err)
 				case errors.Is(err, recipient.ErrInvalid):
-					return fail(exitData, "", err)
+					return fail(exitData, "ask the recipient's operator for a new enrolment file", err)
 				case err != nil:
 					return err
 				}
