@@ -47,7 +47,7 @@ With --json and no arguments it reads JSON lines from stdin and writes one objec
 				err = report.NewText(p.Out, p.words).Decoded(d)
 			}
 			if err == nil && d.Failed() {
-				return fail(exitData, "", errors.New(p.words.T("decode.failed")))
+				return fail(exitData, "compare the line with what the adapter printed; parts may be missing", errors.New(p.words.T("decode.failed")))
 			}
 			return err
 		},

@@ -54,7 +54,7 @@ func (p *program) runDoctor(ctx context.Context, uri string) error {
 	}
 	for _, c := range checks {
 		if !c.OK && err == nil {
-			return fail(exitConfig, "", errors.New(p.words.T("doctor.bad")))
+			return fail(exitConfig, "do what stands behind the arrows above", errors.New(p.words.T("doctor.bad")))
 		}
 	}
 	return err
@@ -122,7 +122,8 @@ func (p *program) findAdapter(context.Context) (string, error) {
 func (p *program) checkState(ctx context.Context, add addCheck) {
 	s, err := p.openStore(ctx)
 	if err != nil {
-		add("state", p.home, err, "")
+		_, hint := exitOf(err)
+		add("state", p.home, err, hint)
 		return
 	}
 	defer s.Close() //nolint:errcheck // nothing was written

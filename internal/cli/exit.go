@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -56,7 +57,7 @@ func fail(code int, hint string, err error) error { return &failure{code: code, 
 
 func usage(hint string, err error) error { return fail(exitUsage, hint, err) }
 
-// exitOf finds the code and the hint of an error. The first row that matches decides.
+// exitOf finds the code and the hint of an error: what the failure says, for the rest the first row that matches.
 func exitOf(err error) (code int, hint string) {
 	if err == nil {
 		return exitOK, ""
@@ -69,7 +70,7 @@ func exitOf(err error) (code int, hint string) {
 	if errors.As(err, &l) && hint == "" {
 		hint = l.Hint
 	}
-	if code != 0 {
+	if code != 0 && hint != "" {
 		return code, hint
 	}
 	for _, row := range []struct {
@@ -109,14 +110,11 @@ func exitOf(err error) (code int, hint string) {
 		{context.DeadlineExceeded, exitUnavailable, "it took too long; repeat the command"},
 	} {
 		if errors.Is(err, row.is) {
-			if hint == "" {
-				hint = row.hint
-			}
-			return row.code, hint
+			return cmp.Or(code, row.code), cmp.Or(hint, row.hint)
 		}
 	}
-	if hint == "" {
-		hint = "please report it with what you typed"
+	if code != 0 {
+		return code, hint
 	}
-	return exitSoftware, hint
+	return exitSoftware, cmp.Or(hint, "please report it with what you typed")
 }
