@@ -1,0 +1,235 @@
+package dbc
+
+import (
+	"encoding/binary"
+	"math"
+	"math/bits"
+	"strconv"
+
+	"obdgate/internal/frame"
+)
+
+// Plan decodes all active signals of one message at once: positions, signs and scales are worked out beforehand, and so
+// is the list of signals for every value of a switch of at most eight bits. It gives what Active, Float64 and Value give
+// for each signal alone; the tests compare. It is read-only and safe for concurrent use.
+type Plan struct {
+	m      *Message
+	all    []Field   // no switch: every signal
+	by     *Field    // the only switch, of at most eight bits
+	when   [][]Field // signals by its value
+	nested bool      // several switches: worked out frame by frame
+	wide   bool      // longer than eight bytes: signals are read one by one
+}
+
+// Field is one signal of a Plan.
+type Field struct {
+	Signal *Signal
+
+	mask, sign  uint64
+	factor, add float64
+	shift       uint8
+	big         uint8 // 1: read from the big-endian word
+	kind        kind
+
+	places   uint8 // of the decimal fraction of the exact value: (raw*num + off) / 10^places
+	exact    bool  // num and off fit
+	num, off int64
+}
+
+type kind uint8
+
+const (
+	whole    kind = iota // integer that fits an int64
+	unsigned             // 64 bits without sign
+	float32s
+	float64s
+)
+
+// Plan compiles the message.
+func (m *Message) Plan() *Plan {
+	p := &Plan{m: m, wide: m.Length > 8}
+	var by *Signal
+	for _, s := range m.Signals {
+		if !s.Lost {
+			p.all = append(p.all, newField(s))
+		}
+		if s.Under == nil || s.Lost {
+			continue
+		}
+		if by != nil && s.Under != by || s.Under.Under != nil || s.Under.Size > 8 {
+			p.nested = true
+		}
+		by = s.Under
+	}
+	if by == nil || p.nested {
+		return p
+	}
+	f := newField(by)
+	p.by, p.when = &f, make([][]Field, 1<<by.Size)
+	for v := range p.when {
+		for _, f := range p.all {
+			if s := f.Signal; s.Under == nil || s.selected(uint64(v)) {
+				p.when[v] = append(p.when[v], f)
+			}
+		}
+	}
+	return p
+}
+
+func newField(s *Signal) Field {
+	f := Field{Signal: s, mask: ^uint64(0) >> (64 - s.Size), factor: s.scale.factor, add: s.scale.add}
+	if s.BigEndian {
+		f.big, f.shift = 1, uint8(max(0, 64-s.first-s.Size))
+	} else {
+		f.shift = uint8(min(s.first, 63))
+	}
+	switch {
+	case s.Float == Float32:
+		f.kind = float32s
+	case s.Float == Float64:
+		f.kind = float64s
+	case s.Signed:
+		f.sign = 1 << (s.Size - 1)
+	case s.Size == 64:
+		f.kind = unsigned
+	}
+	f.fixed()
+	return f
+}
+
+// fixed works out the exact value as a decimal fraction. Factors are written as decimals, so there always is one, but it
+// may need more than 64 bits.
+func (f *Field) fixed() {
+	s := &f.Signal.scale
+	ten, places := int64(1), uint8(0)
+	for ten%s.den != 0 {
+		if places++; places > 17 {
+			return
+		}
+		ten *= 10
+	}
+	k := ten / s.den
+	hi, lo := bits.Mul64(magnitude(s.num), uint64(k))
+	offHi, off := bits.Mul64(magnitude(s.off), uint64(k))
+	topHi, top := bits.Mul64(lo, f.mask)
+	if f.kind != whole || hi != 0 || offHi != 0 || topHi != 0 || top > math.MaxInt64/2 || off > math.MaxInt64/2 {
+		return
+	}
+	f.num, f.off, f.places, f.exact = s.num*k, s.off*k, places, true
+}
+
+// Fields returns the active signals of the frame in the order of the file; scratch is used for messages with several
+// switches and for frames shorter than the message. It allocates only when scratch is too short.
+func (p *Plan) Fields(f *frame.Frame, scratch []Field) []Field {
+	short := int(f.Len) < p.m.Length
+	if !p.nested && !short {
+		if p.by == nil {
+			return p.all
+		}
+		return p.when[p.by.raw(p, f, binary.LittleEndian.Uint64(f.Data[:8]))]
+	}
+	scratch = scratch[:0]
+	for i := range p.all {
+		if p.all[i].Signal.Active(f) {
+			scratch = append(scratch, p.all[i])
+		}
+	}
+	return scratch
+}
+
+// Floats returns the active signals and their physical values, as Signal.Float64 has them. values is used for the values
+// and scratch as in Fields.
+func (p *Plan) Floats(f *frame.Frame, values []float64, scratch []Field) ([]Field, []float64) {
+	fields := p.Fields(f, scratch)
+	if cap(values) < len(fields) {
+		values = make([]float64, len(p.all))
+	}
+	values = values[:len(fields)]
+	if p.wide {
+		for i := range fields {
+			values[i], _ = fields[i].Signal.Float64(f)
+		}
+		return fields, values
+	}
+	le := binary.LittleEndian.Uint64(f.Data[:8])
+	words := [2]uint64{le, bits.ReverseBytes64(le)}
+	for i := range fields {
+		d := &fields[i]
+		raw := words[d.big&1] >> (d.shift & 63) & d.mask
+		var x float64
+		switch d.kind {
+		case whole:
+			x = float64(int64(raw^d.sign) - int64(d.sign))
+		case unsigned:
+			x = float64(raw)
+		case float32s:
+			x = float64(math.Float32frombits(uint32(raw)))
+		default:
+			x = math.Float64frombits(raw)
+		}
+		values[i] = float64(x*d.factor) + d.add // rounded twice, as everywhere: no fused multiplication
+	}
+	return fields, values
+}
+
+func (d *Field) raw(p *Plan, f *frame.Frame, le uint64) uint64 {
+	if p.wide {
+		v, _ := d.Signal.Raw(f)
+		return v
+	}
+	if d.big == 1 {
+		le = bits.ReverseBytes64(le)
+	}
+	return le >> (d.shift & 63) & d.mask
+}
+
+// AppendJSON appends the exact physical value of an active field as a JSON number, without trailing zeros; a float that
+// is not a number is null. It does not allocate when the value fits 64 bits on the way.
+func (p *Plan) AppendJSON(dst []byte, d *Field, f *frame.Frame) []byte {
+	raw := d.raw(p, f, binary.LittleEndian.Uint64(f.Data[:8]))
+	if d.exact {
+		return appendFixed(dst, (int64(raw^d.sign)-int64(d.sign))*d.num+d.off, int(d.places))
+	}
+	if d.kind == unsigned && d.Signal.scale == (scale{1, 0, 1, 1, 0}) {
+		return strconv.AppendUint(dst, raw, 10)
+	}
+	if d.kind == whole || d.kind == unsigned {
+		if q, ok := d.Signal.Value(f); ok && q.Den == 1 {
+			return strconv.AppendInt(dst, q.Num, 10)
+		}
+	}
+	x, _ := d.Signal.Float64(f)
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return append(dst, "null"...)
+	}
+	return strconv.AppendFloat(dst, x, 'g', -1, 64)
+}
+
+// appendFixed appends v / 10^places.
+func appendFixed(dst []byte, v int64, places int) []byte {
+	u := uint64(v)
+	if v < 0 {
+		dst, u = append(dst, '-'), -u
+	}
+	for places > 0 && u%10 == 0 {
+		u, places = u/10, places-1
+	}
+	var b [24]byte
+	i := len(b)
+	for ; places > 0; places-- {
+		i--
+		b[i] = '0' + byte(u%10)
+		u /= 10
+		if places == 1 {
+			i--
+			b[i] = '.'
+		}
+	}
+	for {
+		i--
+		b[i] = '0' + byte(u%10)
+		if u /= 10; u == 0 {
+			return append(dst, b[i:]...)
+		}
+	}
+}
