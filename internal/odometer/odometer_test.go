@@ -112,7 +112,7 @@ func TestWeigh(t *testing.T) {
 		{"the same number over another service is no second source", []reading.Reading{src("obd.01.A6", "7E8", 67148.4), src("uds.22.F4A6", "7E8", 67148.4)}, odometer.NoVerdict, odometer.ReasonOne, "obd.01.A6 7E8"},
 		{"cluster agrees", []reading.Reading{src("obd.01.A6", "7E8", 165555), src("odometer.22.D10D", "660", 165555)}, odometer.Consistent, odometer.ReasonAgree, "obd.01.A6 7E8"},
 		{"cluster rolled back", []reading.Reading{src("obd.01.A6", "7E8", 165555), src("odometer.22.D10D", "660", 65555)}, odometer.Inconsistent, odometer.ReasonDiffer, "obd.01.A6 7E8"},
-		{"cluster swapped for an older one", []reading.Reading{src("odometer.22.D10D", "660", 220000), src("odometer.22.DA23", "618", 90000)}, odometer.Inconsistent, odometer.ReasonDiffer, "odometer.22.DA23 618"},
+		{"cluster swapped for an older one", []reading.Reading{src("odometer.22.D10D", "660", 220000), src("odometer.22.DA23", "618", 90000)}, odometer.Inconsistent, odometer.ReasonDiffer, "odometer.22.D10D 660"},
 		{"engine swapped, record started again", []reading.Reading{src("obd.01.A6", "7E8", 165555), src("obfcm.lifetime_distance", "7E8", 800)}, odometer.NoVerdict, odometer.ReasonOne, "obd.01.A6 7E8"},
 		{"engine from a car with more behind it", []reading.Reading{src("obd.01.A6", "7E8", 30000), src("obfcm.lifetime_distance", "7E8", 120000)}, odometer.Inconsistent, odometer.ReasonRecordAbove, "obd.01.A6 7E8"},
 		{"record agrees", []reading.Reading{src("obd.01.A6", "7E8", 1252.3), src("obfcm.lifetime_distance", "7E8", 1252.3)}, odometer.Consistent, odometer.ReasonAgree, "obd.01.A6 7E8"},
@@ -123,6 +123,8 @@ func TestWeigh(t *testing.T) {
 		{"a zero is no mileage", []reading.Reading{src("odometer.22.0207", "763", 0), src("odometer.22.4B06", "760", 51000)}, odometer.NoVerdict, odometer.ReasonOne, "odometer.22.4B06 760"},
 		{"miles and kilometres", []reading.Reading{src("obd.01.A6", "7E8", 54101.3), {Key: "odometer.22.B002", ECU: "7CE", Value: reading.Quantity{Num: 33617, Den: 1, Unit: "mi"}}}, odometer.Consistent, odometer.ReasonAgree, "obd.01.A6 7E8"},
 		{"miles taken for kilometres", []reading.Reading{src("obd.01.A6", "7E8", 54101.3), src("odometer.22.B002", "7CE", 33617)}, odometer.Inconsistent, odometer.ReasonDiffer, "obd.01.A6 7E8"},
+		{"one engine in two places", []reading.Reading{src("obd.01.A6", "7E8", 45721.3), src("odometer.22.295A", "7E8", 45721)}, odometer.NoVerdict, odometer.ReasonOne, "obd.01.A6 7E8"},
+		{"one engine that contradicts itself", []reading.Reading{src("obd.01.A6", "7E8", 45721.3), src("odometer.22.295A", "7E8", 145721)}, odometer.Inconsistent, odometer.ReasonDiffer, "obd.01.A6 7E8"},
 		{"not available", []reading.Reading{{Key: "obd.01.A6", ECU: "7E8", Value: reading.Absent{}}}, odometer.NoVerdict, odometer.ReasonNone, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -62,11 +62,12 @@ const full = 65535
 // Weigh judges the mileage from all readings of a scan. Sources are kept in the order of their worth: 01 A6, 22 F4A6,
 // makers' places, the consumption record's lifetime distance, then the distances since the codes were cleared (31) and
 // with the lamp on (21), which measure something else. The chosen one is the first of the first three kinds, else the
-// record. Readings without a value are no source.
+// record. Two places in one ECU that agree are one source. Readings without a value are no source.
 func Weigh(readings []reading.Reading, ctx Context) Verdict {
 	type source struct {
 		Source
-		rank int
+		rank  int
+		place int // in the makers' table
 	}
 	var all []source
 	for _, r := range readings {
@@ -79,10 +80,10 @@ func Weigh(readings []reading.Reading, ctx Context) Verdict {
 		if !ok || km.Num <= 0 && n < 4 || km.Cmp(limit) >= 0 || n == 4 && km.Num == full && km.Den == 1 {
 			continue
 		}
-		all = append(all, source{Source{Key: r.Key, ECU: r.ECU, Km: km, Comparable: n <= 2}, n})
+		all = append(all, source{Source{Key: r.Key, ECU: r.ECU, Km: km, Comparable: n <= 2}, n, place(r.Key)})
 	}
 	slices.SortStableFunc(all, func(a, b source) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(first(a.ECU, ctx), first(b.ECU, ctx)), cmp.Compare(a.ECU, b.ECU))
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(first(a.ECU, ctx), first(b.ECU, ctx)), cmp.Compare(a.place, b.place), cmp.Compare(a.ECU, b.ECU))
 	})
 	v := Verdict{Outcome: NoVerdict, Reason: ReasonNone, Chosen: -1}
 	if len(all) == 0 || all[0].rank == 4 {
@@ -103,7 +104,7 @@ func Weigh(readings []reading.Reading, ctx Context) Verdict {
 			}
 			if apart(s.Km, chosen.Km) {
 				reason = cmp.Or(reason, ReasonDiffer)
-			} else {
+			} else if s.ECU != chosen.ECU { // one ECU that repeats itself confirms nothing
 				agree = true
 			}
 		case s.rank == 3 && chosen.rank < 3:
@@ -127,6 +128,11 @@ func Weigh(readings []reading.Reading, ctx Context) Verdict {
 		v.Outcome, v.Reason = Consistent, ReasonAgree
 	}
 	return v
+}
+
+// place is where a maker's place stands in the table, which has the instrument cluster first.
+func place(k reading.Key) int {
+	return slices.IndexFunc(makers(), func(r Row) bool { return r.Key() == k })
 }
 
 func first(ecu string, ctx Context) int {
