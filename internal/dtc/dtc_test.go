@@ -164,7 +164,7 @@ func TestMerge(t *testing.T) {
 	for _, e := range got {
 		lines = append(lines, e.ECU+" "+e.Code.String()+" "+strings.Join(e.States(), "+"))
 	}
-	require.Equal(t, []string{"7E8 P0420 permanent", "7E8 P0301-00 stored+pending", "7E9 P0301 stored", "7E8 P1233 pending", "7EA U0100-87 history"}, lines)
+	require.Equal(t, []string{"7E8 P0420 permanent", "7E8 P0301 stored+pending", "7E9 P0301 stored", "7E8 P1233 pending", "7EA U0100-87 history"}, lines)
 	require.True(t, got[1].Lamp)
 
 	two := dtc.Merge([]reading.Reading{ // two failure types: which one the two-byte code means is not known

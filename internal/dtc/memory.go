@@ -84,7 +84,8 @@ func Of(r reading.Reading) (e Entry, ok bool) {
 }
 
 // Merge joins what the readings of all services say of each fault, per ECU: the same code from 03, 07 and 0A is one
-// entry, and so is its three-byte form from 19 where the ECU has exactly one failure type for it. The result is ordered
+// entry, and so is its three-byte form from 19 where the ECU has exactly one failure type for it (00, no failure type, is
+// then left off). The result is ordered
 // by what matters: permanent and stored first, then pending, then history; then ECU and code.
 func Merge(readings []reading.Reading) []Entry {
 	var out []Entry
@@ -107,6 +108,9 @@ func Merge(readings []reading.Reading) []Entry {
 			e.From = slices.Clone(e.From)
 			out = append(out, e)
 			continue
+		}
+		if f, ok := out[i].Code.FailureType(); ok && f == 0 && e.Code.Format == J2012 {
+			out[i].Code = e.Code // failure type 00 says nothing: the code is the one people know
 		}
 		out[i].join(e)
 	}

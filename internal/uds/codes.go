@@ -110,9 +110,40 @@ func records(req, resp []byte) ([]reading.Reading, error) {
 	if len(resp) == head {
 		return out, nil
 	}
-	name := "Snapshot records, bytes as sent"
-	if sub == 0x06 {
-		name = "Extended data records, bytes as sent"
+	name, rest := "Extended data records, bytes as sent", resp[head:]
+	if sub == 0x04 {
+		var fields []reading.Reading
+		name = "Snapshot records, bytes as sent"
+		fields, rest = snapshot(rest)
+		out = append(out, fields...)
 	}
-	return append(out, reading.Reading{Key: subKey(sub, "raw"), Name: name, Value: reading.Text(hexUpper(resp[head:])), Raw: append([]byte(nil), resp...)}), nil
+	if len(rest) > 0 {
+		out = append(out, reading.Reading{Key: subKey(sub, "raw"), Name: name, Value: reading.Text(hexUpper(rest)), Raw: append([]byte{0x59, sub}, rest...)})
+	}
+	return out, nil
+}
+
+// snapshot splits snapshot records (record number, count of identifiers, identifier and data each) as far as the widths are
+// known: those that mirror service 01. From the first identifier of the maker's own on nothing can be told apart any more;
+// that rest is returned as it is.
+func snapshot(b []byte) (out []reading.Reading, rest []byte) {
+	for len(b) >= 2 {
+		record, n := b[0], int(b[1])
+		b = b[2:]
+		for ; n > 0; n-- {
+			if len(b) < 2 || b[0] != pidRange {
+				return out, b
+			}
+			least, most, known := obd.Lengths(b[1])
+			if !known || least != most || len(b) < 2+most {
+				return out, b
+			}
+			fields := obd.PID(fmt.Sprintf("uds.19.04.F4%02X", b[1]), b[1], b[2:2+most], append([]byte{0x59, 0x04}, b[:2+most]...))
+			for i := range fields {
+				fields[i].Name += fmt.Sprintf(" (snapshot %d)", record)
+			}
+			out, b = append(out, fields...), b[2+most:]
+		}
+	}
+	return out, b
 }

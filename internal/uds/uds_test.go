@@ -92,7 +92,7 @@ var cases = []struct {
 	{"WWH-OBD codes with severity", "194233FFFF", "594233FFFF0420030100AF", []string{"uds.19.42.availability=255", "uds.19.42.dtc=P0301-00 AF"}, nil},
 	{"WWH-OBD permanent codes", "195533", "595533FF04030100AF", []string{"uds.19.55.availability=255", "uds.19.55.dtc=P0301-00 AF"}, nil},
 	{"SPN and FMI are no J2012", "195533", "595533FF02030100AF", []string{"uds.19.55.availability=255", "uds.19.55.dtc=030100 AF"}, nil},
-	{"snapshot kept as bytes", "1904030E05FF", "5904030E05200120170001", []string{"uds.19.04.dtc=P030E-05 20", "uds.19.04.raw=0120170001"}, nil},
+	{"snapshot kept as bytes", "1904030E05FF", "5904030E05200120170001", []string{"uds.19.04.dtc=P030E-05 20", "uds.19.04.raw=170001"}, nil},
 	{"snapshot of another code", "1904030E05FF", "5904030E06200120170001", nil, obd.ErrMismatch},
 	{"extended data kept as bytes", "1906030E05FF", "5906030E05200100", []string{"uds.19.06.dtc=P030E-05 20", "uds.19.06.raw=0100"}, nil},
 	{"another report", "19020D", "590AFF", nil, obd.ErrMismatch},
