@@ -44,13 +44,17 @@ const (
 	StepSupport     Step = "support"
 	StepIdentity    Step = "identity"
 	StepCodes       Step = "codes"
+	StepUnits       Step = "units"
+	StepFreeze      Step = "freeze"
 	StepValues      Step = "values"
+	StepMonitors    Step = "monitors"
 	StepConsumption Step = "consumption"
 	StepSoftware    Step = "software"
 )
 
 // Steps are all steps of a full plan, in order.
-var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepValues, StepConsumption, StepSoftware}
+var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepUnits, StepFreeze, StepValues, StepMonitors,
+	StepConsumption, StepSoftware}
 
 // ErrNoPolicy: a scan without rules would tag nothing.
 var ErrNoPolicy = errors.New("scan: no policy")
@@ -66,7 +70,7 @@ func Run(ctx context.Context, l link.Link, o Options) (visit.Scan, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	t := newTags(o)
-	r := &reader{o: o, s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())}}
+	r := &reader{o: o, tags: t, s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())}}
 	r.conn = diag.New(l, diag.Options{Logger: o.Log, Tap: func(f frame.Frame) {
 		r.hear(&f)
 		t.frame(f)
@@ -86,7 +90,17 @@ type ecu struct {
 	pids  obd.Set // service 01
 	types obd.Set // service 09
 	alone bool    // combined requests do not work with it
-	name  string
+
+	frozen obd.Set // service 02, frame 00
+	mids   obd.Set // service 06
+
+	unit      bool      // beyond the emission ones: it has no service 01
+	oneDID    bool      // takes one data identifier at a time
+	heardDIDs bool      // has answered service 22
+	noDIDs    bool      // does not know service 22
+	noReports [256]bool // of service 19, by sub-function
+
+	name string
 
 	known  bool // it was asked what it has
 	silent int  // questions in a row it left unanswered, though asked twice
@@ -96,11 +110,13 @@ type ecu struct {
 type reader struct {
 	conn   *diag.Conn
 	o      Options
+	tags   *tags
 	bus    diag.Bus
 	ecus   []*ecu // in the order of their addresses
 	s      visit.Scan
 	faults int // link faults in a row
 	vins   []vinSource
+	empty  []isotp.Address // where nobody answers
 	heard  map[string]bool // identifiers of answers on the bus, understood or not
 }
 
@@ -110,12 +126,16 @@ func (r *reader) run(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
-		{StepValues, r.readValues}, {StepConsumption, r.readConsumption}, {StepSoftware, r.readSoftware},
+		{StepUnits, r.readReports}, {StepFreeze, r.readFreezeFrames}, {StepFreeze, r.readSnapshots},
+		{StepValues, r.readValues}, {StepValues, r.readMileage}, {StepMonitors, r.readMonitors},
+		{StepConsumption, r.readConsumption}, {StepSoftware, r.readSoftware}, {StepSoftware, r.readIdentification},
 	}
+	var shown Step
 	for _, s := range steps {
-		if r.o.Progress != nil {
+		if r.o.Progress != nil && s.name != shown {
 			r.o.Progress(s.name)
 		}
+		shown = s.name
 		r.o.Log.Debug("scan", "step", string(s.name))
 		if err := s.do(ctx); err != nil {
 			return err

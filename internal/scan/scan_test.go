@@ -125,8 +125,8 @@ func TestCarsAreReadWhole(t *testing.T) {
 		outcome                obfcm.Outcome
 		distance, fuel         string // over life
 	}{
-		{"golf8", "WVWZZZCD0NW000001", "7E8 ECM-EngineControl, 7E9 TCM-TransmisCtrl",
-			"7E8 P0301 permanent+stored+pending, 7E8 P0171 pending", true, "45721.3 km", odometer.Consistent,
+		{"golf8", "WVWZZZCD0NW000001", "77A Gateway, 77E Instrument cluster, 7E8 ECM-EngineControl, 7E9 TCM-TransmisCtrl",
+			"7E8 P0301 permanent+stored+pending, 77A U2009-00 stored, 7E8 P0171 pending", true, "45721.3 km", odometer.Consistent,
 			obfcm.OK, "45702.8 km", "2924.98 L"},
 		{"e350", "1FDWE3FK0LDC00001", "7E8 ECM-EngineControl, 7E9 TCM-TransmisCtrl", "", false, "1252.3 km", odometer.Consistent,
 			obfcm.OK, "1252.3 km", "293.1 L"},
@@ -134,15 +134,17 @@ func TestCarsAreReadWhole(t *testing.T) {
 			obfcm.OK, "38412 km", "1203.44 L"},
 		{"bev", "KMHK281HGMU000003", "7EA VMC-VehMotorCtrl, 7EB, 7EC BECM-B+EnergyCtrl, 7ED BCCM-ChargerCtrl",
 			"7EC P0AA6 stored", false, "21034.9 km", odometer.Consistent, obfcm.OK, "21034.5 km", "{not available}"},
-		{"mini", "WMWXR310X02P00004", "7E8 DME-EngineControl, 7E9 TCM-TransmisCtrl", "7E8 P0456 pending", false,
-			"64198.2 km", odometer.NoVerdict, obfcm.OK, "64198.2 km", "4558.07 L"},
-		{"tahoe", "1GNSKBKD0NR000005", "18DAF110 ECM-EngineControl, 18DAF118 TCM-TransmisCtrl, 18DAF11D", "", false,
+		{"mini", "WMWXR310X02P00004", "612 Engine, 618 Gearbox, 660 Instrument cluster, 7E8 DME-EngineControl, 7E9 TCM-TransmisCtrl",
+			"612 1F0910 stored+pending, 660 E10C4F stored, 7E8 P0456 pending", false,
+			"64210 km", odometer.Consistent, obfcm.OK, "64198.2 km", "4558.07 L"},
+		{"tahoe", "1GNSKBKD0NR000005", "18DAF110 ECM-EngineControl, 18DAF118 TCM-TransmisCtrl, 18DAF11D",
+			"18DAF110 P0191-11 stored, 18DAF110 U0405-81 stored", false,
 			"58236.1 km", odometer.Consistent, obfcm.OK, "58233.4 km", "5124.54 L"},
 		{"legacy", "WAUZZZ8P05A000006", "10, 18",
 			"10 P0171 stored, 10 P0300 stored, 10 P0420 stored+pending, 10 P0456 stored, 10 U0121 stored", true, "",
 			odometer.NoVerdict, obfcm.NotFitted, "", ""},
 		{"obdonuds", "VF1RJB00X70000007", "7E8 ECM-EngineControl, 7EB",
-			"7E8 P0107-00 stored+pending, 7E8 P0134-00 stored+pending, 7E8 P0420-00 pending", true, "12044.7 km", odometer.Consistent,
+			"7E8 P0134-00 permanent+stored+pending, 7E8 P0107-00 stored+pending, 7E8 P0420-00 pending", true, "12044.7 km", odometer.Consistent,
 			obfcm.OK, "12043.1 km", "674.41 L"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -466,10 +468,11 @@ func TestVINByDataIdentifier(t *testing.T) {
 func TestQuickAsksLess(t *testing.T) {
 	full, quick := run(t, "golf8", options(t, scan.Full, consent.Granted)), run(t, "golf8", options(t, scan.Quick, consent.Granted))
 	require.Less(t, quick.Frames.Total*3, full.Frames.Total*2)
-	require.Equal(t, codes(full), codes(quick))
+	require.Equal(t, "7E8 P0301 permanent+stored+pending, 7E8 P0171 pending", codes(quick), "what the law has every vehicle tell")
+	require.Contains(t, codes(full), "77A U2009-00 stored", "what other control units have")
 	require.Equal(t, full.Odometer.Outcome, quick.Odometer.Outcome)
 	require.Equal(t, full.OBFCM, quick.OBFCM, "the plan's depth has nothing to do with the customer's answer")
-	require.Equal(t, ecus(full), ecus(quick))
+	require.Contains(t, ecus(full), ecus(quick))
 	require.Equal(t, "quick", quick.Plan)
 	require.Empty(t, number(quick, "obd.09.04", ""))
 	_, err := scan.ParseDepth("deep")

@@ -147,7 +147,7 @@ func (r *reader) readVIN(ctx context.Context) error {
 	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) })
 	if r.onlyUDS() {
 		for _, e := range who {
-			answers, err := r.did(ctx, e, 0xF8, 0x02, true)
+			answers, err := r.oneDID(ctx, e, 0xF802, certain)
 			if err != nil {
 				return err
 			}
@@ -166,6 +166,9 @@ func (r *reader) readVIN(ctx context.Context) error {
 	for _, e := range r.ecus {
 		if len(r.vins) > 0 || r.bus.Functional.Legacy {
 			break
+		}
+		if e.noDIDs {
+			continue
 		}
 		q := diag.Request{To: diag.Physical(e.addr), Payload: []byte{0x22, 0xF1, 0x90}, Expect: 1}
 		answers, err := r.ask(ctx, q)

@@ -6,7 +6,6 @@ import (
 
 	"obdgate/internal/diag"
 	"obdgate/internal/obd"
-	"obdgate/internal/reading"
 )
 
 // onlyUDS reports whether services 01 to 0A are gone and everything is asked as data identifiers.
@@ -19,46 +18,28 @@ func (r *reader) readDIDSupport(ctx context.Context) error {
 	if _, err := r.put(ctx, diag.Request{To: r.bus.Functional, Payload: []byte{0x22, 0xF4, 0x00}}, nil, unknown); err != nil {
 		return err
 	}
+	first := []uint16{0xF400, 0xF800}
 	for _, e := range slices.Clone(r.ecus) {
-		for base := 0x00; base <= 0xE0; base += 0x20 {
-			if base > 0 && !e.pids.Has(byte(base)) {
-				break
-			}
-			answers, err := r.did(ctx, e, 0xF4, byte(base), base > 0)
-			if err != nil {
-				return err
-			}
-			e.pids = e.pids.Union(obd.DIDs(0xF4, readingsOf(answers)))
-		}
-		answers, err := r.did(ctx, e, 0xF8, 0x00, false)
-		if err != nil {
+		if err := r.didMaps(ctx, e, probable, first...); err != nil {
 			return err
 		}
-		e.types = e.types.Union(obd.DIDs(0xF8, readingsOf(answers)))
+		for base := 0x20; base <= 0xE0; base += 0x60 { // three maps at a time
+			if !e.pids.Has(byte(base)) {
+				break
+			}
+			if err := r.didMaps(ctx, e, probable, 0xF400|uint16(base), 0xF420+uint16(base), 0xF440+uint16(base)); err != nil {
+				return err
+			}
+		}
+		for base := 0x20; base <= 0xE0; base += 0x20 {
+			if id := 0xF400 | uint16(base); e.pids.Has(byte(base)) && !r.hasDID(e, id) {
+				if err := r.didMaps(ctx, e, certain, id); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
-}
-
-// did reads one data identifier of one ECU. expected says that the ECU claims to have it.
-func (r *reader) did(ctx context.Context, e *ecu, high, low byte, expected bool) ([]answer, error) {
-	req := []byte{0x22, high, low}
-	c := probable
-	if expected {
-		c = certain
-	}
-	answers, err := r.put(ctx, diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1}, []*ecu{e}, c)
-	if err == nil {
-		r.keep(req, answers, func(*ecu) bool { return expected })
-	}
-	return answers, err
-}
-
-func readingsOf(answers []answer) []reading.Reading {
-	var out []reading.Reading
-	for _, a := range answers {
-		out = append(out, a.readings...)
-	}
-	return out
 }
 
 // readDIDSoftware is readSoftware for vehicles that have only UDS: 22 F8xx mirrors 09 xx.
@@ -68,7 +49,7 @@ func (r *reader) readDIDSoftware(ctx context.Context) error {
 			if obd.IsBitmap(id) || id == 0x02 || obd.Elsewhere(id) || r.o.Plan.Depth() == Quick && id != 0x0A {
 				continue
 			}
-			answers, err := r.did(ctx, e, 0xF8, id, true)
+			answers, err := r.oneDID(ctx, e, 0xF800|uint16(id), certain)
 			if err != nil {
 				return err
 			}
@@ -83,25 +64,17 @@ func (r *reader) readDIDSoftware(ctx context.Context) error {
 // readDIDValues reads F4xx, which mirrors PID xx.
 func (r *reader) readDIDValues(ctx context.Context) error {
 	for _, e := range slices.Clone(r.ecus) {
-		for _, id := range e.pids.IDs() {
-			if obd.IsBitmap(id) || r.o.Plan.Depth() == Quick && !slices.Contains(quickPIDs, id) {
-				continue
-			}
-			if _, err := r.did(ctx, e, 0xF4, id, true); err != nil {
+		together, loose := steady(0xF4, slices.DeleteFunc(e.pids.IDs(), func(id byte) bool {
+			return obd.IsBitmap(id) || r.o.Plan.Depth() == Quick && !slices.Contains(quickPIDs, id)
+		}))
+		if _, err := r.dids(ctx, e, together, certain); err != nil {
+			return err
+		}
+		for _, id := range loose {
+			if _, err := r.oneDID(ctx, e, id, certain); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
-}
-
-// readUDSCodes asks 19 02 with every status bit that means something is or was wrong (ISO 14229-1 D.2).
-func (r *reader) readUDSCodes(ctx context.Context) error {
-	q := diag.Request{To: r.bus.Functional, Payload: []byte{0x19, 0x02, 0x0D}, Expect: len(r.ecus)}
-	answers, err := r.put(ctx, q, r.ecus, certain)
-	if err != nil {
-		return err
-	}
-	r.keep(q.Payload, answers, never)
 	return nil
 }

@@ -1,0 +1,62 @@
+package scan
+
+import (
+	"context"
+	"strings"
+
+	"obdgate/internal/isotp"
+	"obdgate/internal/odometer"
+	"obdgate/internal/policy"
+	"obdgate/internal/reading"
+)
+
+// readMileage asks the places where the maker of this vehicle keeps the mileage. A full plan asks them all, to be weighed
+// against each other; a quick one only until one has answered, and only where the standard's own PID gave nothing.
+func (r *reader) readMileage(ctx context.Context) error {
+	if r.s.VIN.IsZero() || r.bus.Functional.Legacy {
+		return nil
+	}
+	quick := r.o.Plan.Depth() != Full
+	for _, row := range odometer.ForMaker(r.s.VIN.WMI()) {
+		to := row.Address()
+		if quick && r.hasMileage() {
+			return nil
+		}
+		if to.Extended29 != r.bus.Functional.Extended {
+			continue // another kind of identifiers would have an adapter look for the bus anew
+		}
+		e := r.known(to)
+		if _, emission := isotp.OBDResponder(to.Rx, to.Extended29); emission && e == nil || e != nil && e.noDIDs && row.Payload[0] == 0x22 {
+			continue // not there, or it has said that it does not know the service
+		}
+		offset, width := row.Place()
+		r.tags.tagger.Expect(policy.Place{Addr: to, Question: row.Payload, Offset: offset, Width: width, Key: row.Key()})
+		answers, err := r.probe(ctx, to, row.Payload)
+		if err != nil {
+			return err
+		}
+		r.keep(row.Payload, answers, never)
+	}
+	return nil
+}
+
+// known is the ECU at an address, nil when none has answered there.
+func (r *reader) known(a isotp.Address) *ecu {
+	for _, e := range r.ecus {
+		if e.addr == a {
+			return e
+		}
+	}
+	return nil
+}
+
+func (r *reader) hasMileage() bool {
+	for _, v := range r.s.Readings {
+		_, isNumber := v.Value.(reading.Quantity)
+		k := string(v.Key)
+		if isNumber && (k == "obd.01.A6" || k == "uds.22.F4A6" || strings.HasPrefix(k, "odometer.")) {
+			return true
+		}
+	}
+	return false
+}

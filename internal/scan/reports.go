@@ -1,0 +1,137 @@
+package scan
+
+import (
+	"context"
+	"slices"
+
+	"obdgate/internal/diag"
+	"obdgate/internal/dtc"
+	"obdgate/internal/reading"
+)
+
+// Reports of service 19 (ISO 14229-1, ISO 27145).
+const (
+	byStatus       = 0x02
+	snapshotOf     = 0x04
+	extendedOf     = 0x06
+	byGroup        = 0x42
+	permanentGroup = 0x55
+
+	emissionGroup = 0x33
+	everyRecord   = 0xFF
+
+	// nowOrStored are the bits asked for: failing now, pending, confirmed.
+	nowOrStored = byte(dtc.TestFailed | dtc.Pending | dtc.Confirmed)
+	// everFailed are the bits of which a code must have one: without any it is a test that has not failed, listed by ECUs
+	// that list all they know.
+	everFailed = dtc.TestFailed | dtc.TestFailedThisCycle | dtc.Pending | dtc.Confirmed | dtc.FailedSinceClear | dtc.WarningRequested
+)
+
+// readUDSCodes asks the codes of a vehicle that has only UDS: the emission group with severities and the permanent codes
+// where it follows SAE J1979-2, then the plain list, which has the codes of no group as well.
+func (r *reader) readUDSCodes(ctx context.Context) error {
+	if r.bus.Kind == diag.OBDonUDS {
+		// Both masks full: whichever order an ECU takes them in, no code is missed.
+		for _, args := range [][]byte{{byGroup, emissionGroup, 0xFF, 0xFF}, {permanentGroup, emissionGroup}} {
+			if _, err := r.reports(ctx, r.ecus, probable, args...); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := r.reports(ctx, r.ecus, certain, byStatus, nowOrStored)
+	return err
+}
+
+// readReports asks the three-byte codes of the vehicles that have services 03 to 0A as well: everybody at once, and each
+// of the other control units by itself.
+func (r *reader) readReports(ctx context.Context) error {
+	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
+		return nil
+	}
+	if !r.onlyUDS() {
+		q := diag.Request{To: r.bus.Functional, Payload: []byte{0x19, byStatus, nowOrStored}}
+		answers, err := r.put(ctx, q, slices.Clone(r.ecus), probable)
+		if err != nil {
+			return err
+		}
+		r.keepReports(q.Payload, answers, never)
+	}
+	return r.readUnits(ctx)
+}
+
+// reports puts one question of service 19.
+func (r *reader) reports(ctx context.Context, who []*ecu, c claim, args ...byte) ([]answer, error) {
+	q := r.target(who)
+	q.Payload = append([]byte{0x19}, args...)
+	answers, err := r.put(ctx, q, who, c)
+	if err != nil {
+		return nil, err
+	}
+	r.keepReports(q.Payload, answers, never)
+	return answers, nil
+}
+
+// keepReports keeps the answers without the codes that never failed.
+func (r *reader) keepReports(req []byte, answers []answer, expected func(*ecu) bool) {
+	for i := range answers {
+		a := &answers[i]
+		a.readings = slices.DeleteFunc(a.readings, func(v reading.Reading) bool {
+			f, ok := dtc.Of(v)
+			return ok && f.HasStatus && f.Status&everFailed == 0
+		})
+		for j := range a.readings {
+			a.ecu.numbered(&a.readings[j])
+		}
+	}
+	r.keep(req, answers, expected)
+}
+
+// numbered writes the code of a maker that numbers its faults freely in the three bytes as digits (BMW, MINI: units behind
+// extended addressing): the letters and places of J2012 would be invented.
+func (e *ecu) numbered(v *reading.Reading) {
+	f, ok := dtc.Of(*v)
+	if ok && e.addr.Ext && f.HasStatus {
+		n := f.Code.AsHex()
+		v.Value = reading.Code{N: uint64(n.N)<<8 | uint64(f.Status), Label: n.String()}
+	}
+}
+
+const maxSnapshots = 8 // codes per ECU whose snapshots are read
+
+// readSnapshots reads what an ECU stored with each confirmed code: values of that moment and counters. An ECU that does
+// not have such a report is not asked for the next code's.
+func (r *reader) readSnapshots(ctx context.Context) error {
+	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
+		return nil
+	}
+	for _, e := range slices.Clone(r.ecus) {
+		for i, code := range r.confirmed(e) {
+			if i == maxSnapshots {
+				break
+			}
+			for _, sub := range []byte{snapshotOf, extendedOf} {
+				if e.noReports[sub] {
+					continue
+				}
+				answers, err := r.reports(ctx, []*ecu{e}, probable, sub, byte(code>>16), byte(code>>8), byte(code), everyRecord)
+				if err != nil {
+					return err
+				}
+				e.noReports[sub] = !answered(answers, e)
+			}
+		}
+	}
+	return nil
+}
+
+// confirmed are the three-byte codes an ECU has stored, each once, in the order it gave them.
+func (r *reader) confirmed(e *ecu) []uint32 {
+	var out []uint32
+	for _, v := range r.s.Readings {
+		f, ok := dtc.Of(v)
+		if ok && v.ECU == e.label && f.HasStatus && f.Status&dtc.Confirmed != 0 && f.Code.Format != dtc.J2012 && !slices.Contains(out, f.Code.N) {
+			out = append(out, f.Code.N)
+		}
+	}
+	return out
+}

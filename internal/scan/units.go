@@ -1,0 +1,121 @@
+package scan
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/csv"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"obdgate/internal/diag"
+	"obdgate/internal/isotp"
+)
+
+//go:embed units.csv
+var unitsCSV string
+
+// unit is one control unit that a maker's vehicles may have.
+type unit struct {
+	prefixes []string
+	name     string
+	addr     isotp.Address
+}
+
+const testerAddress = 0xF1 // extended addressing: the byte in front of what an ECU answers
+
+// unitTable is the embedded table; a damaged one is a damaged build, which the package's tests notice.
+var unitTable = sync.OnceValue(func() []unit {
+	c := csv.NewReader(strings.NewReader(unitsCSV))
+	c.Comment, c.FieldsPerRecord = '#', 5
+	rows, err := c.ReadAll()
+	if err != nil {
+		panic("scan: units.csv: " + err.Error())
+	}
+	var out []unit
+	for _, r := range rows[1:] {
+		tx, ext, isExt := identifier(r[2])
+		rx, _, _ := identifier(r[3])
+		u := unit{prefixes: strings.Split(r[0], "|"), name: r[1],
+			addr: isotp.Address{Tx: tx, Rx: rx, Extended29: tx > 0x7FF, Ext: isExt, TxTarget: ext}}
+		if isExt {
+			u.addr.RxTarget = testerAddress
+		}
+		out = append(out, u)
+	}
+	return out
+})
+
+// identifier reads "714" or, with extended addressing, "6F1/60".
+func identifier(s string) (id uint32, ext byte, isExt bool) {
+	text, target, isExt := strings.Cut(s, "/")
+	n, err := strconv.ParseUint(text, 16, 32)
+	var t uint64
+	if err == nil && isExt {
+		t, err = strconv.ParseUint(target, 16, 8)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("scan: units.csv: %q: %v", s, err))
+	}
+	return uint32(n), byte(t), isExt
+}
+
+// unitsOf are the rows of the maker of this vehicle.
+func unitsOf(wmi string) []unit {
+	var out []unit
+	for _, u := range unitTable() {
+		if slices.Contains(u.prefixes, wmi) {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// readUnits finds the control units beyond the emission ones by asking for their trouble codes, where the maker is known.
+// Each that a maker's vehicle may have is asked once by itself: silence means that it is not fitted, and nobody else is
+// woken. (One functional question would find them faster; but then every answer of several frames needs flow control to
+// another ECU at once, which adapters cannot give.)
+func (r *reader) readUnits(ctx context.Context) error {
+	if r.s.VIN.IsZero() {
+		return nil
+	}
+	for _, u := range unitsOf(r.s.VIN.WMI()) {
+		if u.addr.Extended29 != r.bus.Functional.Extended {
+			continue // another kind of identifiers would have an adapter look for the bus anew
+		}
+		r.tags.tagger.Follow(u.addr)
+		req := []byte{0x19, byStatus, nowOrStored}
+		answers, err := r.probe(ctx, u.addr, req)
+		if err != nil {
+			return err
+		}
+		for _, a := range answers {
+			a.ecu.known = true // it has no service 01 to be asked about
+			a.ecu.name = cmp.Or(a.ecu.name, u.name)
+		}
+		r.keepReports(req, answers, never)
+	}
+	return nil
+}
+
+// probe asks an address where there may be nobody, twice before it is taken to be empty: one lost frame must not hide a
+// control unit. An empty address is not asked again in this scan.
+func (r *reader) probe(ctx context.Context, a isotp.Address, req []byte) ([]answer, error) {
+	if e := r.known(a); e != nil {
+		return r.put(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1}, []*ecu{e}, probable)
+	}
+	for range 2 {
+		if slices.Contains(r.empty, a) {
+			break
+		}
+		answers, err := r.put(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1}, nil, unknown)
+		if err != nil || len(answers) > 0 {
+			return answers, err
+		}
+	}
+	r.empty = append(r.empty, a)
+	return nil, nil
+}
