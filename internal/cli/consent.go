@@ -123,7 +123,7 @@ func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds 
 	for _, d := range ds {
 		d.Visit = v.ID
 		if err := d.Validate(); err != nil {
-			return usage(`a yes needs evidence, for example --evidence "paper form 2026-114"`, err)
+			return usage(`a yes needs evidence (--evidence "paper form 2026-114"), and a term ends later than today (--until 2026-12-31)`, err)
 		}
 	}
 	var receipts []consent.Receipt
