@@ -1,0 +1,142 @@
+// Package open chooses the reader of a recording by what is in it, never by its name: candump, ASC, pcapng, BLF, each
+// also packed with gzip or zstd.
+package open
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"obdgate/internal/canlog"
+	"obdgate/internal/canlog/asc"
+	"obdgate/internal/canlog/blf"
+	"obdgate/internal/canlog/pcapng"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Format is how a recording is written down.
+type Format string
+
+const (
+	Candump Format = "candump"
+	ASC     Format = "asc"
+	PCAPNG  Format = "pcapng"
+	BLF     Format = "blf"
+)
+
+// look is how many bytes decide.
+const look = 4096
+
+// maxWindow bounds the memory of a zstd stream in bytes.
+const maxWindow = 64 << 20
+
+// ErrPacked: the packing around the recording is damaged. It wraps canlog.ErrDamaged.
+var ErrPacked = fmt.Errorf("%w: packed data that cannot be unpacked", canlog.ErrDamaged)
+
+// Reader returns the Source for what r holds. An empty recording is an empty candump log. The error is r's, or ErrPacked.
+// Nothing needs to be closed but r, by the caller.
+func Reader(r io.Reader) (canlog.Source, Format, error) {
+	in, err := unpack(&file{Reader: r})
+	if err != nil {
+		return nil, "", err
+	}
+	head, err := in.Peek(look)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, "", err
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte("\x0A\x0D\x0D\x0A")):
+		return pcapng.NewReader(in), PCAPNG, nil
+	case bytes.HasPrefix(head, []byte("LOGG")):
+		return blf.NewReader(in), BLF, nil
+	case isASC(head):
+		return asc.NewReader(in), ASC, nil
+	}
+	return canlog.NewReader(in), Candump, nil
+}
+
+// unpack takes gzip or zstd off, where one is there.
+func unpack(f *file) (*bufio.Reader, error) {
+	in := bufio.NewReaderSize(f, look)
+	head, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var z io.Reader
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1F\x8B")):
+		z, err = gzip.NewReader(in)
+	case bytes.Equal(head, []byte("\x28\xB5\x2F\xFD")):
+		z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true))
+	default:
+		return in, nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, f.why(err)
+	}
+	return bufio.NewReaderSize(packing{z, f}, look), nil
+}
+
+// file remembers why the file itself could not be read, to tell that from damage of the packing.
+type file struct {
+	io.Reader
+	err error
+}
+
+func (f *file) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		f.err = err
+	}
+	return n, err
+}
+
+// packing reads the unpacked recording.
+type packing struct {
+	io.Reader
+	file *file
+}
+
+func (s packing) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	return n, s.file.why(err)
+}
+
+func (f *file) why(err error) error {
+	switch {
+	case err == nil, err == io.EOF:
+		return err
+	case f.err != nil:
+		return f.err
+	}
+	return fmt.Errorf("%w: %w", ErrPacked, err)
+}
+
+// isASC counts which format more of the first lines look like; a tie is candump, which tells every line it cannot read.
+func isASC(head []byte) bool {
+	asc, candump := 0, 0
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimSpace(line)
+		switch {
+		case len(line) == 0:
+		case line[0] == '(':
+			candump++
+		case line[0] >= '0' && line[0] <= '9', bytes.HasPrefix(line, []byte("//")):
+			asc++
+		default:
+			for _, word := range []string{"date ", "base ", "internal events", "no internal events", "begin triggerblock"} {
+				if len(line) >= len(word) && bytes.EqualFold(line[:len(word)], []byte(word)) {
+					asc++
+				}
+			}
+		}
+	}
+	return asc > candump
+}
