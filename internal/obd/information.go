@@ -264,7 +264,20 @@ func VIN(b []byte) (v reading.Value, whole bool) {
 }
 
 // Blank reports whether b holds padding only: 00, FF or spaces.
-func Blank(b []byte) bool { return len(strings.Trim(string(b), "\x00\xff ")) == 0 }
+func Blank(b []byte) bool { return len(trim(b)) == 0 }
+
+// trim takes 00, FF and spaces off both ends. The set cannot be given to bytes.Trim, which reads it as UTF-8 and takes every
+// byte above 7F for FF.
+func trim(b []byte) []byte {
+	filler := func(c byte) bool { return c == 0x00 || c == 0xFF || c == ' ' }
+	for len(b) > 0 && filler(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && filler(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
 
 // TextValue is text as ECUs send it: ASCII padded with 00, FF or spaces, sometimes with zeros between its parts, which
 // are dropped. Padding alone is Absent. Bytes that are no text are shown as hexadecimal digits.
@@ -280,7 +293,7 @@ func TextValue(b []byte) reading.Value {
 
 // ASCII returns b without padding when all the rest is printable ASCII; ok is false otherwise and for padding alone.
 func ASCII(b []byte) (s string, ok bool) {
-	s = strings.Trim(strings.ReplaceAll(strings.Trim(string(b), "\x00\xff "), "\x00", ""), " ")
+	s = strings.Trim(strings.ReplaceAll(string(trim(b)), "\x00", ""), " ")
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7E {
 			return "", false

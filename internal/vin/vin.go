@@ -24,7 +24,7 @@ type VIN struct{ s *string }
 // bytes). Lower case is raised. Anything else is ErrNotVIN. The check digit is not required: European VINs carry any
 // character there (see CheckDigitOK).
 func Parse(s string) (VIN, error) {
-	s = strings.ToUpper(strings.Trim(s, "\x00\xff \t\r\n"))
+	s = strings.ToUpper(trimRight(trimLeft(s)))
 	if len(s) != Len {
 		return VIN{}, ErrNotVIN
 	}
@@ -51,7 +51,7 @@ func Leading(s string) (v VIN, whole bool, err error) {
 	if v, err = Parse(s); err == nil {
 		return v, true, nil
 	}
-	s = strings.TrimLeft(s, "\x00\xff \t\r\n")
+	s = trimLeft(s)
 	if len(s) <= Len {
 		return VIN{}, false, ErrNotVIN
 	}
@@ -126,4 +126,24 @@ func (v VIN) GoString() string     { return hidden }
 func (v VIN) LogValue() slog.Value { return slog.StringValue(hidden) }
 func (v VIN) MarshalText() ([]byte, error) {
 	return nil, errors.New("vin: a VIN is not marshalled; Reveal it where that is allowed")
+}
+
+// filler reports whether ECUs pad a VIN with b. The set cannot be given to strings.Trim, which reads it as UTF-8 and takes
+// every byte above 7F for FF.
+func filler(b byte) bool {
+	return b == 0x00 || b == 0xFF || b == ' ' || b == '\t' || b == '\r' || b == '\n'
+}
+
+func trimLeft(s string) string {
+	for len(s) > 0 && filler(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
+func trimRight(s string) string {
+	for len(s) > 0 && filler(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
 }

@@ -27,6 +27,8 @@ func TestParse(t *testing.T) {
 		{"eighteen", "WVWZZZCD0NW0000011", ""},
 		{"hole in the middle", "WVWZZZCD\x00NW000001", ""},
 		{"empty", "", ""},
+		{"a byte that is no filler behind it", "WVWZZZCD0NW000001\x85", ""},
+		{"a byte that is no filler before it", "\x85WVWZZZCD0NW000001", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v, err := vin.Parse(c.in)
