@@ -141,7 +141,7 @@ func writeFile(path string, doc identityDoc, place func(from, to string) error) 
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(append(text, '\n'))
-	if err = cmp.Or(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return place(f.Name(), path)

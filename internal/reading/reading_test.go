@@ -36,6 +36,7 @@ func TestScaled(t *testing.T) {
 		require.JSONEq(t, c.want, string(b))
 	}
 	q, ok := reading.Scaled(-3, 1, 10, 0, 1, "")
+	require.True(t, ok)
 	require.Equal(t, "0", q.Round(0))
 	q, _ = reading.Scaled(100, 1, 1, 0, 1, "")
 	require.Equal(t, "100", q.Round(0), "zeros before the point are digits")

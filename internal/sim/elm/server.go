@@ -26,7 +26,7 @@ func Serve(ctx context.Context, uri string, v *sim.Vehicle, p Personality, o Opt
 	case "elm+pty":
 		return ServePTY(ctx, strings.TrimPrefix(rest, "//"), v, p, o)
 	}
-	return &link.Error{Op: "listen", URI: uri, Err: errors.New("a simulated adapter listens on elm+tcp: or elm+pty:"),
+	return &link.Error{Op: "listen", URI: uri, Err: errors.New("a simulated adapter listens on elm+tcp: and elm+pty: only"),
 		Hint: "for example elm+tcp://127.0.0.1:35000 or elm+pty:/tmp/elm"}
 }
 
