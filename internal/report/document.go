@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"slices"
@@ -23,23 +24,28 @@ const Schema = "obdgate/scan/v1"
 // Document is `obdgate scan --json`: one scan for programs on the technician's own machine, the VIN whole. Field names
 // are stable.
 type Document struct {
-	Schema    string            `json:"schema"`
-	Visit     string            `json:"visit"`
-	Link      string            `json:"link"`
-	Adapter   string            `json:"-"` // differs from link to link; the document of one vehicle does not
-	Protocol  string            `json:"protocol"`
-	VIN       *string           `json:"vin"` // null when no ECU gave one
-	ECUs      []visit.ECU       `json:"ecus"`
-	DTCs      []DTC             `json:"dtcs"`
-	MIL       *bool             `json:"mil"`       // null when no ECU said
-	Readiness *obd.Readiness    `json:"readiness"` // null when no ECU said
-	OBFCM     OBFCM             `json:"obfcm"`
-	Odometer  Odometer          `json:"odometer"`
-	Mileage   Odometer          `json:"-"` // as Odometer, without the consumption record: the repair report's
-	Readings  []Reading         `json:"readings"`
-	Frames    visit.Frames      `json:"frames"`
-	Withheld  []Withheld        `json:"withheld"`
-	Errors    []visit.ReadError `json:"errors"`
+	Schema    string         `json:"schema"`
+	Visit     string         `json:"visit"`
+	Link      string         `json:"link"`
+	Adapter   string         `json:"-"` // differs from link to link; the document of one vehicle does not
+	Protocol  string         `json:"protocol"`
+	VIN       *string        `json:"vin"` // null when no ECU gave one
+	ECUs      []visit.ECU    `json:"ecus"`
+	DTCs      []DTC          `json:"dtcs"`
+	MIL       *bool          `json:"mil"`       // null when no ECU said
+	Readiness *obd.Readiness `json:"readiness"` // null when no ECU said
+	OBFCM     OBFCM          `json:"obfcm"`
+	Odometer  Odometer       `json:"odometer"`
+	Mileage   Odometer       `json:"-"` // as Odometer, without the consumption record: the repair report's
+	// FreezeFrames, MonitorResults, Performance and Software group what also stands in Readings, one value at a time.
+	FreezeFrames   []FreezeFrame     `json:"freeze_frames"`
+	MonitorResults []MonitorResult   `json:"monitor_results"`
+	Performance    []Performance     `json:"in_use_performance"`
+	Software       []Software        `json:"software"`
+	Readings       []Reading         `json:"readings"`
+	Frames         visit.Frames      `json:"frames"`
+	Withheld       []Withheld        `json:"withheld"`
+	Errors         []visit.ReadError `json:"errors"`
 }
 
 // DTC is one trouble code of one ECU, all memories joined.
@@ -56,6 +62,7 @@ type DTC struct {
 // OBFCM is the consumption record. Numbers are null where the vehicle said "not available".
 type OBFCM struct {
 	Asked         bool                   `json:"asked"`
+	Outcome       string                 `json:"outcome"`          // plausible, implausible, vehicle-error, not-fitted, refused, unasked
 	Reason        string                 `json:"reason,omitempty"` // refused or unasked, when not asked
 	TotalDistance *reading.Quantity      `json:"total_distance_km,omitempty"`
 	TotalFuel     *reading.Quantity      `json:"total_fuel_l,omitempty"`
@@ -121,6 +128,8 @@ func New(visitID string, s visit.Scan, p *policy.Policy, lang string) Document {
 	d.Mileage = mileage(odometer.Weigh(slices.DeleteFunc(slices.Clone(s.Readings), isConsumption), odometer.Context{Engine: engine(s)}))
 	d.MIL, d.Readiness = obd.MIL(s.Readings), obd.ReadinessOf(s.Readings)
 	d.DTCs = faults(s.Readings, p, lang)
+	d.FreezeFrames, d.MonitorResults = freezeFrames(s, p), monitorResults(s, p)
+	d.Performance, d.Software = performance(s), software(s)
 	if !s.VIN.IsZero() {
 		text := s.VIN.Reveal()
 		d.VIN = &text
@@ -218,11 +227,9 @@ func withheld(s visit.Scan, p *policy.Policy) []Withheld {
 
 func consumption(s visit.Scan) OBFCM {
 	o := OBFCM{Asked: s.OBFCM.Outcome.Asked(), Reasons: s.OBFCM.Reasons, Layout: s.OBFCM.Layout, ECU: s.OBFCM.ECU}
+	o.Outcome = cmp.Or(string(s.OBFCM.Outcome), string(obfcm.Unasked))
 	if !o.Asked {
-		o.Reason = string(s.OBFCM.Outcome)
-		if o.Reason == "" {
-			o.Reason = string(obfcm.Unasked)
-		}
+		o.Reason = o.Outcome
 		return o
 	}
 	o.Verdict = string(s.OBFCM.Outcome)

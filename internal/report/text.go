@@ -46,7 +46,10 @@ func (t *Text) Heading(key string, args ...any) {
 }
 
 // Rows writes rows in aligned columns, two spaces in front of each. It writes nothing for no rows.
-func (t *Text) Rows(rows [][]string) {
+func (t *Text) Rows(rows [][]string) { t.rows(rows, func(int) {}) }
+
+// rows is Rows that calls under behind every row.
+func (t *Text) rows(rows [][]string, under func(i int)) {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
@@ -56,7 +59,7 @@ func (t *Text) Rows(rows [][]string) {
 			widths[i] = max(widths[i], lipgloss.Width(cell))
 		}
 	}
-	for _, row := range rows {
+	for n, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
 			line.WriteString("  " + cell)
@@ -65,6 +68,7 @@ func (t *Text) Rows(rows [][]string) {
 			}
 		}
 		t.Line("%s", strings.TrimRight(line.String(), " "))
+		under(n)
 	}
 }
 
@@ -93,8 +97,10 @@ func (t *Text) Scan(d Document) error {
 	t.Rows(rowsOf(d.ECUs, func(i int) []string { return []string{d.ECUs[i].Address, d.ECUs[i].Name} }))
 	t.codes(d)
 	t.readiness(d)
+	t.monitors(d)
 	t.consumption(d)
 	t.mileage(d)
+	t.software(d)
 	t.values(d)
 	for i, h := range d.Withheld {
 		if i == 0 {
@@ -120,10 +126,10 @@ func (t *Text) codes(d Document) {
 		t.Line("  %s", t.words.T("scan.no-codes"))
 		return
 	}
-	t.Rows(rowsOf(d.DTCs, func(i int) []string {
+	t.rows(rowsOf(d.DTCs, func(i int) []string {
 		c := d.DTCs[i]
 		return []string{t.bad.Render(c.Code), t.states(c), c.ECU, c.Text}
-	}))
+	}), func(i int) { t.frames(d, d.DTCs[i]) })
 }
 
 // states names every memory a code is in.
@@ -212,7 +218,8 @@ func (t *Text) values(d Document) {
 // elsewhere reports values that a section of their own has, and the lists of what an ECU supports, which say nothing about
 // the vehicle's state.
 func elsewhere(key string) bool {
-	for _, prefix := range []string{"obfcm.", "odometer", "obd.01.01", "obd.01.41", "uds.22.F401", "uds.22.F441"} {
+	for _, prefix := range []string{"obfcm.", "odometer", "obd.02.", "obd.06.", "uds.22.F6", "uds.19.", "obd.09.08.", "obd.09.0B.", "uds.22.F808.", "uds.22.F80B.",
+		"obd.01.01", "obd.01.41", "uds.22.F401", "uds.22.F441"} {
 		if strings.HasPrefix(key, prefix) {
 			return true
 		}
