@@ -78,6 +78,7 @@ type Reader struct {
 	head   [headV2]byte
 	outer  [baseHead]byte // of the object of the file itself
 	body   [maxBody]byte
+	waste  [512]byte
 
 	// The containers, one after the other, are one stream of objects.
 	in    io.Reader // content of the open container, nil = none
@@ -403,9 +404,8 @@ func (r *Reader) drop(n int64) error {
 	if r.in == nil {
 		return r.fromFile(nil, n)
 	}
-	var b [512]byte
 	for n > 0 {
-		k, err := r.some(b[:min(n, int64(len(b)))])
+		k, err := r.some(r.waste[:min(n, int64(len(r.waste)))])
 		n -= int64(k)
 		if err != nil {
 			return err
