@@ -276,7 +276,6 @@ func FuzzReader(f *testing.F) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	data := capture(b)
 	one := frame.New(0x7E8, 0, 6, 0x41, 0, 1, 2, 3, 4, 5)
 	var buf bytes.Buffer
 	w, err := pcapng.NewWriter(&buf)
@@ -285,7 +284,7 @@ func BenchmarkNext(b *testing.B) {
 		require.NoError(b, w.Write(&one, origin, ""))
 	}
 	require.NoError(b, w.Flush())
-	data = buf.Bytes()
+	data := buf.Bytes()
 	src := bytes.NewReader(data)
 	r := pcapng.NewReader(src)
 	var f frame.Frame
