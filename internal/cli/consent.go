@@ -71,7 +71,7 @@ func (p *program) consentRecord() *cobra.Command {
 quality and third-party:NAME; answers are yes, no and later. No purpose is bundled with another, and
 what is not asked stays no. A yes needs evidence: a technician cannot answer for the customer.
 
-A no to obfcm before the scan keeps the question off the bus; after the scan it destroys the values.` + exitHelp,
+A no to obfcm before the scan keeps the question off the bus; after the scan it destroys the values.`,
 		Example: `  obdgate consent record --visit v3k9… --purpose service=yes --purpose obfcm=no --evidence "paper form 2026-114"
   obdgate consent record --purpose third-party:Noord=yes --evidence "principal \"Noord\" claim 88-1"`,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runRecord(c.Context(), o, answers) },
@@ -177,7 +177,7 @@ func (p *program) consentWithdraw() *cobra.Command {
 	c := &cobra.Command{
 		Use: "withdraw", Short: "Withdraw answers: nothing more leaves, what waits is destroyed", Args: exactArgs(0),
 		Long: `withdraw is as easy as giving: no evidence is needed. It stops what has not left yet; what was sent before
-stays sent, and its recipients are listed by visit show.` + exitHelp,
+stays sent, and its recipients are listed by visit show.`,
 		Example: "  obdgate consent withdraw --visit v3k9… --purpose service",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(names) == 0 {
@@ -234,7 +234,7 @@ func (p *program) consentReceipt() *cobra.Command {
 		Long: `receipt prints signed receipts as JSON: of the visit, or the one named. --html writes the one named as a page to
 print, in the language of --lang or else the customer's. --verify checks a receipt file, JSON or page, against this
 station's key, or another station's with --station-key; it needs no network and no state. --verifier writes the page
-with which anybody can do the same in a browser.` + exitHelp,
+with which anybody can do the same in a browser.`,
 		Example: "  obdgate consent receipt --visit v3k9…\n  obdgate consent receipt r7h2… --html receipt.html\n" +
 			"  obdgate consent receipt --verify receipt.json\n  obdgate consent receipt --verifier check.html",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -345,7 +345,7 @@ func (p *program) consentAsk() *cobra.Command {
 	c := &cobra.Command{
 		Use: "ask", Short: "Show the customer the notices, in the customer's language, and take the answers", Args: exactArgs(0),
 		Long: `ask shows what is read, why, who gets it and for how long, one purpose after the other, and waits for
-yes, no or later after each. Enter alone means later: silence is no.` + exitHelp,
+yes, no or later after each. Enter alone means later: silence is no.`,
 		Example: `  obdgate consent ask --visit v3k9… --evidence "paper form 2026-114"`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.withVisit(c.Context(), o.visit, func(s *store.Store, v visit.Visit) error { return p.ask(c.Context(), s, v, o) })

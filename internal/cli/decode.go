@@ -22,7 +22,7 @@ func (p *program) decode() *cobra.Command {
 		Long: `decode takes a request and the answers to it, as hexadecimal text, as CAN frames or as an adapter printed them.
 With --json and no arguments it reads JSON lines from stdin and writes one object per line:
 
-  {"request":"0917","response":["7E8 10 13 49 17 01 00 00 30","7E8 21 …"]}` + exitHelp,
+  {"request":"0917","response":["7E8 10 13 49 17 01 00 00 30","7E8 21 …"]}`,
 		Example: `  obdgate decode 0105 410578
   obdgate decode 03 "7E8 06 43 02 01 33 C1 58"
   obdgate decode --json < answers.jsonl`,

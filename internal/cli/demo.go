@@ -30,7 +30,7 @@ func (p *program) demo() *cobra.Command {
 		Use: "demo", Short: "The whole way without hardware: car, adapter, answers, scan, upload, receipt", Args: exactArgs(0),
 		Long: `demo puts a virtual VW Golf 8 behind a simulated ELM327, starts a collector on loopback, opens a visit,
 records the customer's answers, scans, uploads, and prints what left and what stayed, and why. Everything
-happens in a temporary directory that is removed afterwards.` + exitHelp,
+happens in a temporary directory that is removed afterwards.`,
 		Example: "  obdgate demo\n  obdgate demo --refuse-obfcm",
 		RunE:    func(c *cobra.Command, _ []string) error { return p.runDemo(c.Context(), vehicle, refuse) },
 	}

@@ -23,7 +23,7 @@ func (p *program) doctor() *cobra.Command {
 		Use: "doctor [LINK]", Short: "What is wrong, and what to type", Args: argsBetween(0, 1),
 		Long: `doctor looks at adapters, the state directory, keys, the log, recipients, certificates, the clock and free disk
 space. With a LINK it also opens that adapter and says what it is. It changes nothing but makes the
-state directory when there is none.` + exitHelp,
+state directory when there is none.`,
 		Example: "  obdgate doctor\n  obdgate doctor elm:///dev/ttyUSB0",
 		RunE:    func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, "")) },
 	}

@@ -41,7 +41,8 @@ Exit codes:
   66 no such input               76  vehicle answered wrongly or incompletely
   69 no adapter or no vehicle    77  blocked: no consent, or refused
   70 internal fault              78  configuration or state directory
-                                 130 interrupted`
+                                 130 interrupted
+`
 
 // failure is an error with its exit code and what to do next.
 type failure struct {

@@ -15,7 +15,7 @@ func (p *program) explain() *cobra.Command {
 		Short: "Say why something is technical or personal",
 		Long: `explain names the rule, the category, the source and the legal basis behind a tag. It knows reading keys
 (obd.01.0D), PIDs (010D), data identifiers (F190 or 22F190), frames as candump prints them
-(7E8#04410D32) and identifiers or messages of broadcast databases.` + exitHelp,
+(7E8#04410D32) and identifiers or messages of broadcast databases.`,
 		Example: `  obdgate explain 010D
   obdgate explain F190
   obdgate explain 7E8#04410D3200000000`,

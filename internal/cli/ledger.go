@@ -15,7 +15,7 @@ func (p *program) ledger() *cobra.Command {
 	verify := &cobra.Command{
 		Use: "verify", Short: "Check the log offline: edited, deleted, reordered or cut entries are found", Args: exactArgs(0),
 		Long: `verify recomputes the whole tree and compares it with the signed head. Heads kept elsewhere (--head FILE, from an
-earlier verify --json) are compared as well: a log that was replaced as a whole is found that way.` + exitHelp,
+earlier verify --json) are compared as well: a log that was replaced as a whole is found that way.`,
 		Example: "  obdgate ledger verify\n  obdgate ledger verify --head head-2026-11-01.txt",
 		RunE: func(c *cobra.Command, _ []string) error {
 			var kept [][]byte

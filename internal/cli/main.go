@@ -72,7 +72,7 @@ func (p *program) root() *cobra.Command {
 		Short: "Reads a vehicle, tags what is personal, sends only what the customer agreed to",
 		Long: `obdgate reads trouble codes, values, mileage and the consumption record through SocketCAN or an
 ELM327 adapter, tags every frame and value technical or personal, and uploads only technical data,
-only where the customer has agreed.` + "\n" + exitHelp,
+only where the customer has agreed.` + "\n",
 		Example: `  obdgate demo
   obdgate scan elm:///dev/ttyUSB0
   obdgate consent record --visit v… --purpose service=yes --purpose obfcm=no --evidence "paper form 2026-114"`,
@@ -90,7 +90,7 @@ only where the customer has agreed.` + "\n" + exitHelp,
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	f := root.PersistentFlags()
-	f.StringVar(&p.home, "home", os.Getenv("OBDGATE_HOME"), "state directory")
+	f.StringVar(&p.home, "home", os.Getenv("OBDGATE_HOME"), "state directory (OBDGATE_HOME; otherwise the user's own)")
 	f.BoolVar(&p.json, "json", false, "one JSON document (JSON lines for streams) on stdout")
 	f.StringVar(&p.lang, "lang", "", "language of what you read: nl, de, fr, en")
 	f.BoolVarP(&p.verbose, "verbose", "v", false, "tell what is being done, on stderr")
@@ -100,6 +100,7 @@ only where the customer has agreed.` + "\n" + exitHelp,
 	root.AddCommand(p.demo(), p.scan(), p.consent(), p.visit(), p.upload(), p.recipient(), p.explain(), p.policy(), p.decode(),
 		p.ledger(), p.rights(), p.workshop(), p.sim(), p.doctor())
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetUsageTemplate(root.UsageTemplate() + exitHelp)
 	return root
 }
 

@@ -24,7 +24,7 @@ func (p *program) recipientAdd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "add BUNDLE", Short: "Enter a recipient from the enrolment file its collector issued", Args: exactArgs(1),
 		Long: `add reads the file that obdgate-collector keys wrote: name, country, role, address, certificates. The agreement
-with the recipient is yours to add; without one nothing is sent. Purposes narrow what the collector offers.` + exitHelp,
+with the recipient is yours to add; without one nothing is sent. Purposes narrow what the collector offers.`,
 		Example: `  obdgate recipient add garage-1.enrolment --agreement "AVV 2026-07"
   obdgate recipient add garage-1.enrolment --agreement "AVV 2026-07" --purpose obfcm`,
 		RunE: func(c *cobra.Command, args []string) error {

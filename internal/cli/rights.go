@@ -24,7 +24,7 @@ func (p *program) rightsAccess() *cobra.Command {
 		Use: "access [ID]", Short: "Print everything held on a visit, for its customer", Args: argsBetween(0, 1),
 		Long: `access prints a machine-readable copy of everything held: readings, answers, receipts, what was sent or waits,
 and every entry of the log about the visit with its proof. Check who asks before you hand it over; that
-a copy was made is logged.` + exitHelp,
+a copy was made is logged.`,
 		Example: "  obdgate rights access --visit v3k9… > copy.json",
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
@@ -54,7 +54,7 @@ func (p *program) rightsErase() *cobra.Command {
 		Use: "erase ID", Short: "Erase a visit for good: its key first, then everything stored of it", Args: exactArgs(1),
 		Long: `erase destroys the visit's key, and with it every older copy of the state, then what is stored of the visit and
 what waits to be sent. What was sent before is the recipients' to erase; visit show lists them: look
-before you erase. The log keeps entries that name nobody.` + exitHelp,
+before you erase. The log keeps entries that name nobody.`,
 		Example: "  obdgate rights erase v3k9… --confirm",
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withStore(c.Context(), func(s *store.Store) error {
@@ -81,7 +81,7 @@ func (p *program) rightsSweep() *cobra.Command {
 	return &cobra.Command{
 		Use: "sweep", Short: "Erase what has been kept as long as it may be", Args: exactArgs(0),
 		Long: `sweep enforces retention: personal data of a visit goes four weeks after it was closed, answers and receipts
-after a year. Run it daily; it does nothing when nothing is due.` + exitHelp,
+after a year. Run it daily; it does nothing when nothing is due.`,
 		Example: "  obdgate rights sweep",
 		RunE: func(c *cobra.Command, _ []string) error {
 			rules, err := policy.Default()

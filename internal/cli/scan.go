@@ -48,7 +48,7 @@ none is open. LINK is one of
   can://can0                                    SocketCAN (Linux)
   replay:car.log                                a recorded session
   sim:golf8                                     a built-in virtual vehicle
-  auto                                          looks for an adapter (default)` + exitHelp,
+  auto                                          looks for an adapter (default)`,
 		Example: `  obdgate scan elm:///dev/ttyUSB0
   obdgate scan can://can0 --plan quick --json
   obdgate scan sim:golf8 --record car.log`,

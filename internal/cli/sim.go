@@ -32,7 +32,7 @@ Without a name it lists the built-in vehicles. ADDRESS is one of
 
   elm+tcp://127.0.0.1:35000   an ELM327 on TCP (port 0: any free one)
   elm+pty:PATH                an ELM327 on a pseudo terminal; PATH becomes a link to it
-  can://vcan0                 the vehicle itself on a SocketCAN interface` + exitHelp,
+  can://vcan0                 the vehicle itself on a SocketCAN interface`,
 		Example: `  obdgate sim
   obdgate sim golf8 --on elm+tcp://127.0.0.1:35000
   obdgate sim mini --on can://vcan0 --traffic --log asked.log`,

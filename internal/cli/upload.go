@@ -32,7 +32,7 @@ func (p *program) upload() *cobra.Command {
 		Use: "upload", Short: "Send what the customer agreed to, and nothing else", Args: exactArgs(0),
 		Long: `upload seals the scans of a visit for every purpose the customer agreed to and every recipient registered
 for it, and sends what waits. An envelope is done only when the recipient's signed receipt was checked.
-Consent is asked again at the moment of sending. --dry-run prints the exact bytes that would leave.` + exitHelp,
+Consent is asked again at the moment of sending. --dry-run prints the exact bytes that would leave.`,
 		Example: `  obdgate upload --dry-run
   obdgate upload --visit v3k9…
   obdgate upload --watch`,

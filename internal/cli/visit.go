@@ -31,7 +31,7 @@ func (p *program) visitOpen() *cobra.Command {
 	var order, language string
 	c := &cobra.Command{
 		Use: "open", Short: "Open a visit and print its id", Args: exactArgs(0),
-		Long:    "open starts a visit. The order text is customer data: it is stored under the visit's own key and never leaves." + exitHelp,
+		Long:    "open starts a visit. The order text is customer data: it is stored under the visit's own key and never leaves.",
 		Example: "  obdgate visit open --order \"2026-1142\" --customer-lang nl",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if language == "" {

@@ -16,7 +16,7 @@ func (p *program) workshop() *cobra.Command {
 	c := &cobra.Command{
 		Use: "workshop", Short: "Show or enter who stands on receipts: the workshop's name, address and contact", Args: exactArgs(0),
 		Long: `workshop without flags shows what is entered, and the public key customers check receipts with. With flags it
-enters; what is not given stays. The country decides which supervisory authority receipts name.` + exitHelp,
+enters; what is not given stays. The country decides which supervisory authority receipts name.`,
 		Example: `  obdgate workshop --name "Garage Noord" --address "Dorpsstraat 1, 1000 AA Noord" --country NL --contact dpo@garage.example`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return p.withStore(c.Context(), func(s *store.Store) error {
