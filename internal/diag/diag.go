@@ -1,7 +1,8 @@
 // Package diag asks a vehicle one question and gathers what every ECU answers to it: messages put together from
 // frames, refusals, requests for patience, answers that began and did not finish.
 //
-// It reads only. A request that could change something is refused before the link sees it (ErrForbiddenService).
+// It reads. A request that could change something is refused before the link sees it (ErrForbiddenService); clearing the
+// fault memory has a way of its own, which takes no payload (Conn.Clear).
 package diag
 
 import (

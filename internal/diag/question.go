@@ -26,12 +26,12 @@ func (e *Forbidden) Error() string {
 // Is matches ErrForbiddenService.
 func (e *Forbidden) Is(target error) bool { return target == ErrForbiddenService }
 
-// question is a request that may be put on a bus. ask is the only place that makes one, and Conn puts nothing but
-// questions and flow control on the bus.
+// question is a request that may be put on a bus. ask makes them of what callers want to read, Clear of two constants;
+// Conn puts nothing but questions and flow control on the bus.
 type question struct{ payload []byte }
 
 // readOnly lists the services that only read (SAE J1979, ISO 14229-1, and 1A and 21 of ISO 14230-3). Clearing (04, 14)
-// is not among them: it takes the customer's recorded request, which this layer cannot see.
+// is not among them: it takes the customer's recorded request, which this layer cannot see. It has Clear.
 var readOnly = [256]bool{
 	0x01: true, 0x02: true, 0x03: true, 0x06: true, 0x07: true, 0x09: true, 0x0A: true,
 	0x10: true, // default session only, see ask

@@ -30,9 +30,12 @@ func (c *Conn) hint(to Target, frames int) {
 		return
 	}
 	ex := &c.ex
-	hint := link.Hint{Frames: frames}
+	hint := link.Hint{Frames: frames, Answers: ex.req.Expect}
 	if ex.caps.Protocol != "" && !to.Legacy {
 		hint.Wait = c.p2
+	}
+	if to.IsPhysical || ex.only != nil {
+		hint.Answers = 1
 	}
 	if ex.only != nil && ex.only.waiting {
 		hint.Wait = c.p2star
