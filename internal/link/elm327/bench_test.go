@@ -37,6 +37,61 @@ type end struct {
 	rest         []byte
 	slice        time.Duration // Read returns after so long with nothing; 0 = never
 	garble       bool          // the two ends have different baud rates
+	tap          *spent        // is told what passes
+}
+
+// spent is where the time of a session goes, by kind of command. It belongs to the bubble of one cell.
+type spent struct {
+	mu    sync.Mutex
+	kind  int
+	since time.Time
+	count [kinds]int
+	time  [kinds]time.Duration
+}
+
+// Kinds of commands: to the adapter itself; questions with the count of answers, without it, and those that nobody answered.
+const (
+	idle = iota
+	internal
+	counted
+	uncounted
+	unanswered
+	kinds
+)
+
+// command begins one; the time until the next is its.
+func (s *spent) command(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+	text := strings.TrimSpace(strings.Trim(string(b), "\x7F"))
+	switch {
+	case text == "":
+		return
+	case strings.HasPrefix(text, "AT"), strings.HasPrefix(text, "ST") && !strings.HasPrefix(text, "STPX"):
+		s.kind = internal
+	case strings.HasPrefix(text, "STPX") && strings.Contains(text, "R:"), len(text)%2 == 1:
+		s.kind = counted
+	default:
+		s.kind = uncounted
+	}
+}
+
+// answer looks for the status that says nobody spoke.
+func (s *spent) answer(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kind > internal && strings.Contains(string(b), "NO DATA") {
+		s.kind = unanswered
+	}
+}
+
+func (s *spent) close() {
+	if s.kind != idle {
+		s.count[s.kind]++
+		s.time[s.kind] += time.Since(s.since)
+	}
+	s.kind, s.since = idle, time.Now()
 }
 
 type closing struct {
@@ -103,6 +158,13 @@ func (e *end) Write(b []byte) (int, error) {
 			sent[i] |= 0xC1
 		}
 	}
+	switch {
+	case e.tap == nil:
+	case e.slice > 0:
+		e.tap.command(b)
+	default:
+		e.tap.answer(b)
+	}
 	e.out <- sent
 	return len(b), nil
 }
@@ -126,6 +188,7 @@ type result struct {
 	took     time.Duration
 	opened   time.Duration // of it, to open the adapter
 	requests int           // that reached the car
+	spent    spent         // by the scan, opening apart
 	log      []sim.Request
 	over     bool // the deadline of the bench
 }
@@ -146,8 +209,9 @@ func options(t *testing.T) scan.Options {
 }
 
 // read puts car, adapter and client together and reads the car.
-func (c cell) read(t *testing.T) (r result) {
+func (c cell) read(t *testing.T) *result {
 	t.Helper()
+	r := &result{}
 	o := options(t)
 	p, err := elm.ByName(c.adapter)
 	require.NoError(t, err)
@@ -173,6 +237,7 @@ func (c cell) read(t *testing.T) (r result) {
 		})
 		dial := func(baud int) (io.ReadWriteCloser, error) {
 			here, there := cable()
+			here.tap, there.tap = &r.spent, &r.spent
 			here.garble = p.Baud != 0 && baud != p.Baud && p.Latency < 10*time.Millisecond // behind a radio any rate does
 			plugs <- there
 			return here, nil
@@ -185,8 +250,10 @@ func (c cell) read(t *testing.T) (r result) {
 		var l link.Link
 		if l, r.err = elm327.OpenOver(ctx, dial, rates...); r.err == nil {
 			r.opened = time.Since(began)
+			r.spent = spent{}
 			r.scan, r.err = scan.Run(ctx, l, o)
 			r.took = time.Since(began)
+			r.spent.close()
 			require.NoError(t, l.Close())
 		} else {
 			r.took = time.Since(began)

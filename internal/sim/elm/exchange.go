@@ -18,11 +18,12 @@ type exchange struct {
 	collect bool          // lines are kept instead of printed (protocol search)
 	lines   []string
 	heard   int
-	replies bool           // count is of whole answers (STPX), not of lines
-	ended   int            // whole answers so far
-	open    map[uint32]int // bytes still to come of long ones
-	turns   bool           // several ECUs' lines take turns
-	from    uint32         // whose line it is
+	replies bool                     // count is of whole answers (STPX), not of lines
+	ended   int                      // whole answers so far
+	open    map[uint32]int           // bytes still to come of long ones
+	owed    map[uint32]time.Duration // 7F xx 78 heard, and until when the answer is waited for
+	turns   bool                     // several ECUs' lines take turns
+	from    uint32                   // whose line it is
 	kept    []keptLine
 	spent   int                 // characters of the reply
 	waited  bool                // 7F xx 78 has been said
@@ -108,11 +109,7 @@ func (x *exchange) run(req []byte) string {
 		}
 		x.learn(due - last)
 		last = due
-		window := x.window
-		if (x.p.Quirks.WaitsFor78 || x.p.STN != "") && pending(&f) {
-			window = pendingWindow
-		}
-		limit = max(limit, due+window)
+		limit = x.limit(&f, due)
 		if x.status != "" {
 			return x.status
 		}
@@ -125,6 +122,23 @@ func (x *exchange) run(req []byte) string {
 		return "NO DATA"
 	}
 	return ""
+}
+
+// limit is how long to listen on after a frame: as long again as for the first, longer while an ECU that has asked for
+// patience owes its answer, where the chip waits for that.
+func (x *exchange) limit(f *frame.Frame, due time.Duration) time.Duration {
+	delete(x.owed, f.ID)
+	if (x.p.Quirks.WaitsFor78 || x.p.STN != "") && pending(f) {
+		if x.owed == nil {
+			x.owed = map[uint32]time.Duration{}
+		}
+		x.owed[f.ID] = due + pendingWindow
+	}
+	until := due + x.window
+	for _, t := range x.owed {
+		until = max(until, t)
+	}
+	return until
 }
 
 // discard drops what the bus carried while the chip was not listening. An answer to an earlier question that is still to
