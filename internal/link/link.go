@@ -77,11 +77,12 @@ type Caps struct {
 
 // Hint tells a half-duplex adapter what the next Send will draw, so that it need not wait out its timer.
 type Hint struct {
-	Frames int           // frames expected in all, 0 = unknown
-	Wait   time.Duration // how long the vehicle may take to begin, 0 = adapter's default
-	Accept []uint32      // identifiers that may answer, nil = the adapter's normal OBD filter
-	FlowTo uint32        // identifier that flow control must use, 0 = the standard pair of the answering ECU
-	Ext    *byte         // ISO-TP extended address byte in front of every PCI sent, nil = normal addressing (BMW, MINI)
+	Frames  int           // frames expected in all, 0 = unknown
+	Answers int           // ECUs that are known to answer, 0 = unknown: when so many have, nothing more will come
+	Wait    time.Duration // how long the vehicle may take to begin, 0 = adapter's default
+	Accept  []uint32      // identifiers that may answer, nil = the adapter's normal OBD filter
+	FlowTo  uint32        // identifier that flow control must use, 0 = the standard pair of the answering ECU
+	Ext     *byte         // ISO-TP extended address byte in front of every PCI sent, nil = normal addressing (BMW, MINI)
 }
 
 // Hinter is implemented by links that can use a Hint. SetHint applies to the next Send only.
