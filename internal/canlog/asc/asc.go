@@ -235,7 +235,7 @@ func fdFlags(f *frame.Frame, flags uint32, dlc uint8, brs, esi bool) error {
 		f.Flags |= frame.Remote
 		f.Len = min(dlc, 8)
 		return nil
-	case flags&0x1000 != 0:
+	case flags&0x1000 != 0, f.Len > 8:
 		f.Flags |= frame.FD
 		if brs {
 			f.Flags |= frame.BRS

@@ -24,17 +24,27 @@ type recording struct {
 	draws    map[question][]*draw
 	requests int
 	frames   uint64
-	loose    uint64 // frames of the vehicle before the first question
-	bits     int    // 11 or 29 where every question has that, else 0
-	legacy   bool   // every question is K-line or J1850
-	old      bool   // some question is
-	fd       bool   // some question is a CAN FD frame
+	loose    uint64              // frames of the vehicle before the first question
+	bits     int                 // 11 or 29 where every question has that, else 0
+	legacy   bool                // every question is K-line or J1850
+	old      bool                // some question is
+	fd       bool                // some question is a CAN FD frame
+	flow     map[address]address // by ECU that sent a first frame: where the tester's flow control went
 }
+
+// address is an identifier as it stands on the bus.
+type address struct {
+	id       uint32
+	extended bool
+}
+
+func addressOf(f *frame.Frame) address { return address{f.ID, f.Is(frame.Extended)} }
 
 // cutter makes a recording from frames in order.
 type cutter struct {
 	recording
-	hinted bool // the log marks what the tester sent
+	hinted bool     // the log marks what the tester sent
+	first  *address // who sent the first frame last
 	keys   keyer
 	order  []*draw          // in recorded order
 	talks  map[uint32]*draw // by responder: the draw its last single or first frame belongs to
@@ -145,12 +155,22 @@ func (c *cutter) add(f frame.Frame) {
 		c.loose++
 		return
 	}
+	if i := pci(&f); i >= 0 && f.Data[i]>>4 == 1 {
+		a := addressOf(&f)
+		c.first = &a
+	}
 	d := c.owner(&f)
 	d.answers = append(d.answers, f)
 }
 
 func (c *cutter) addQuestion(f frame.Frame) {
 	if isFlowControl(&f) {
+		if c.first != nil {
+			if c.flow == nil {
+				c.flow = make(map[address]address)
+			}
+			c.flow[*c.first] = addressOf(&f)
+		}
 		return
 	}
 	switch {

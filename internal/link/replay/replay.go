@@ -1,5 +1,5 @@
-// Package replay is a recorded session as the vehicle: replay:PATH, a candump log with the tester's frames and the
-// car's.
+// Package replay is a recorded session as the vehicle: replay:PATH, a log with the tester's frames and the car's, in any
+// format that canlog/open knows. As a Link it is asked by this program, as an Answerer by a tester on a bus.
 //
 // It is strict: a question must have been recorded, with the same identifier and the same bytes up to padding; order
 // does not matter. It draws what the vehicle said to it then. A question recorded several times draws the recorded
@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"obdgate/internal/canlog"
+	"obdgate/internal/canlog/open"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 )
@@ -34,7 +35,7 @@ const maxFrames = 2_000_000
 type Stats struct {
 	Frames     uint64         // good frames in the log
 	Requests   int            // questions among them
-	Damaged    int            // lines that were no frame
+	Damaged    int            // records that were no frame
 	Faults     []canlog.Fault // the first of them
 	Unrecorded int            // questions so far that the recording does not hold
 }
@@ -46,9 +47,7 @@ type Link struct {
 	stats Stats // Unrecorded is guarded by mu
 
 	mu     sync.Mutex
-	rec    recording
-	asked  map[question]int // how often
-	keys   keyer
+	match  matcher
 	window []frame.Frame
 	offset time.Duration // recorded time to link time, for the window
 	now    time.Duration // of the last frame delivered or question taken
@@ -61,7 +60,7 @@ func Open(ctx context.Context, uri string) (link.Link, error) {
 	_, path, ok := link.Split(uri)
 	if !ok || path == "" {
 		return nil, &link.Error{Op: "open", URI: uri, Err: fmt.Errorf("%w: no file named", link.ErrNoAdapter),
-			Hint: "give the path of a candump log: replay:session.log"}
+			Hint: "give the path of a candump log, ASC, pcapng or BLF: replay:session.log"}
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -86,10 +85,28 @@ func plain(err error) error {
 
 // New reads a recording from r; uri names it in Caps and errors. ctx ends the reading.
 func New(ctx context.Context, uri string, r io.Reader) (*Link, error) {
-	fail := func(err error, hint string) (*Link, error) {
-		return nil, &link.Error{Op: "open", URI: uri, Err: err, Hint: hint}
+	rec, stats, err := load(ctx, uri, r)
+	if err != nil {
+		return nil, err
 	}
-	src := canlog.NewReader(r)
+	_, path, _ := link.Split(uri)
+	l := &Link{uri: uri, match: matcher{rec: rec}, stats: stats}
+	l.name = fmt.Sprintf("recording %s, %d frames", filepath.Base(path), rec.frames)
+	if d := stats.Damaged; d > 0 {
+		l.name += fmt.Sprintf(", %s left out", count(d, "damaged record"))
+	}
+	return l, nil
+}
+
+// load reads a recording of any format and cuts it into questions and answers.
+func load(ctx context.Context, uri string, r io.Reader) (rec recording, stats Stats, err error) {
+	fail := func(err error, hint string) (recording, Stats, error) {
+		return recording{}, Stats{}, &link.Error{Op: "open", URI: uri, Err: err, Hint: hint}
+	}
+	src, _, err := open.Reader(r)
+	if err != nil {
+		return fail(plain(err), "")
+	}
 	var frames []frame.Frame
 	cut := cutter{}
 	for {
@@ -111,13 +128,13 @@ func New(ctx context.Context, uri string, r io.Reader) (*Link, error) {
 		frames = append(frames, f)
 	}
 	if len(frames) == 0 && src.Damaged() > 0 {
-		return fail(fmt.Errorf("%w: none of its %d lines is a frame; %w", link.ErrNoVehicle, src.Damaged(), src.Faults()[0]),
-			"record with: candump -L can0 > session.log")
+		return fail(fmt.Errorf("%w: none of its %d records is a frame; %w", link.ErrNoVehicle, src.Damaged(), src.Faults()[0]),
+			"a candump log, ASC, pcapng or BLF is wanted; record with: candump -L can0 > session.log")
 	}
 	for _, f := range frames {
 		cut.add(f)
 	}
-	rec := cut.done()
+	rec = cut.done()
 	switch {
 	case len(frames) == 0:
 		return fail(fmt.Errorf("%w: the recording is empty", link.ErrNoVehicle), "record with: candump -L can0 > session.log")
@@ -125,14 +142,33 @@ func New(ctx context.Context, uri string, r io.Reader) (*Link, error) {
 		return fail(fmt.Errorf("%w: the recording holds %d frames but no question of a tester", link.ErrNoVehicle, len(frames)),
 			"only a log that holds a diagnostic session can play a vehicle; to see what is in this one: obdgate classify FILE")
 	}
-	_, path, _ := link.Split(uri)
-	l := &Link{uri: uri, rec: rec, asked: make(map[question]int),
-		stats: Stats{Frames: rec.frames, Requests: rec.requests, Damaged: src.Damaged(), Faults: src.Faults()}}
-	l.name = fmt.Sprintf("recording %s, %d frames", filepath.Base(path), rec.frames)
-	if d := src.Damaged(); d > 0 {
-		l.name += fmt.Sprintf(", %s left out", count(d, "damaged line"))
+	return rec, Stats{Frames: rec.frames, Requests: rec.requests, Damaged: src.Damaged(), Faults: src.Faults()}, nil
+}
+
+// matcher finds what a question drew. It is the one place that says which recorded question a client's is.
+type matcher struct {
+	rec   recording
+	asked map[question]int // how often
+	keys  keyer
+}
+
+// take looks the question up; nil = not recorded.
+func (m *matcher) take(f *frame.Frame) *draw {
+	left := m.keys.left[f.ID]
+	q := m.keys.question(f)
+	draws := m.rec.draws[q]
+	if len(draws) == 0 {
+		if m.keys.left != nil {
+			m.keys.left[f.ID] = left
+		}
+		return nil
 	}
-	return l, nil
+	if m.asked == nil {
+		m.asked = make(map[question]int)
+	}
+	d := draws[min(m.asked[q], len(draws)-1)]
+	m.asked[q]++
+	return d
 }
 
 func count(n int, what string) string {
@@ -164,18 +200,11 @@ func (l *Link) Send(ctx context.Context, f frame.Frame) error {
 		return nil
 	}
 	l.window = nil
-	left := l.keys.left[f.ID]
-	q := l.keys.question(&f)
-	draws := l.rec.draws[q]
-	if len(draws) == 0 {
-		if l.keys.left != nil {
-			l.keys.left[f.ID] = left
-		}
+	d := l.match.take(&f)
+	if d == nil {
 		l.stats.Unrecorded++
 		return l.fail("send", fmt.Errorf("%w: a request to %s", link.ErrUnrecorded, f.IDString()), "")
 	}
-	d := draws[min(l.asked[q], len(draws)-1)]
-	l.asked[q]++
 	l.window = d.answers
 	l.offset = l.now - d.request.Time
 	return nil
@@ -204,8 +233,8 @@ func (l *Link) Recv(ctx context.Context) (frame.Frame, error) {
 
 // Caps: answers are bound to no clock and end with link.ErrQuiet. Adapter names the file and what was damaged in it.
 func (l *Link) Caps() link.Caps {
-	return link.Caps{Adapter: l.name, HalfDuplex: true, Instant: true, FD: l.rec.fd, LegacyBus: l.rec.old,
-		Legacy: l.rec.legacy, IDBits: l.rec.bits}
+	return link.Caps{Adapter: l.name, HalfDuplex: true, Instant: true, FD: l.match.rec.fd, LegacyBus: l.match.rec.old,
+		Legacy: l.match.rec.legacy, IDBits: l.match.rec.bits}
 }
 
 // Stats tells what the recording holds and what it lacked so far. It may be called at any time.

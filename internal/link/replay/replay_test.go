@@ -100,7 +100,7 @@ func TestAnswersComeAsRecorded(t *testing.T) {
 	require.Empty(t, ask(t, l, "7E0#0322F190"), "a recorded question without an answer is silence, not an error")
 	require.Equal(t, 1, l.Stats().Damaged, "the nine bytes in line 4")
 	require.Equal(t, 4, l.Stats().Faults[0].Line)
-	require.Contains(t, l.Caps().Adapter, "1 damaged line left out")
+	require.Contains(t, l.Caps().Adapter, "1 damaged record left out")
 	require.Equal(t, 11, l.Caps().IDBits)
 }
 
