@@ -254,7 +254,8 @@ func (x *exchange) flowControl(f *frame.Frame) {
 			}
 		}
 	}
-	if x.p.STN != "" && !x.paired(f, &id) {
+	data = slices.Clone(data)
+	if x.p.STN != "" && !x.paired(f, &id, data) {
 		return
 	}
 	x.now.Add(int64(flowDelay))

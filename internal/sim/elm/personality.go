@@ -122,6 +122,8 @@ type Quirks struct {
 	Restart        time.Duration `yaml:"restart"`          // how long a dropped link takes to come back
 	LocksOn        []string      `yaml:"locks_on"`         // AT commands after which it is silent until it loses power
 	MuteOn         []string      `yaml:"mute_on"`          // AT commands it does not answer at all
+	PlainPairs     bool          `yaml:"plain_pairs"`      // STCFCPA under extended addressing takes identifiers without address byte
+	CountsLines    bool          `yaml:"counts_lines"`     // r: of STPX counts lines, not whole answers
 	Locked         bool          `yaml:"locked"`           // it sends nothing to the vehicle for a program it does not know
 }
 

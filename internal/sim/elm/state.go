@@ -37,7 +37,7 @@ type state struct {
 	gapFC  time.Duration // STCTOR: wait for a flow control
 	fixed  bool          // STN: a filter was set, so the automatic ones are off
 	anchor uint32        // STN: the header that the flow control filter last followed
-	pairs  [][2]uint32   // STCFCPA: send, receive
+	pairs  [][2]partner  // STCFCPA: send, receive
 	pass   []match       // STFPA
 	block  []match       // STFBA
 	flows  []match       // STFFCA

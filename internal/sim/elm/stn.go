@@ -252,15 +252,30 @@ func identifier(text string) (uint32, bool) {
 	return be(b), true
 }
 
-// addPair is STCFCPA send,receive.
+// partner is one side of a flow control pair: an identifier, under extended addressing with the byte that follows it.
+type partner struct {
+	id   uint32
+	ext  byte
+	with bool
+}
+
+// addPair is STCFCPA send,receive. Five and ten digits are an identifier and an address byte (FRPM 13).
 func (s *session) addPair(arg string) string {
+	read := func(text string) (p partner, good bool) {
+		if p.with = len(text) == 5 || len(text) == 10; p.with {
+			p.ext = byteOf(text[len(text)-2:])
+			text = text[:len(text)-2]
+		}
+		p.id, good = identifier(text)
+		return p, good
+	}
 	tx, rx, both := strings.Cut(arg, ",")
-	t, good := identifier(tx)
-	r, alike := identifier(rx)
-	if !both || !good || !alike {
+	t, good := read(tx)
+	r, alike := read(rx)
+	if !both || !good || !alike || t.with != r.with || strings.Trim(tx+rx, "0123456789ABCDEF") != "" {
 		return unknown
 	}
-	s.pairs = append(s.pairs, [2]uint32{t, r})
+	s.pairs = append(s.pairs, [2]partner{t, r})
 	return ok
 }
 
@@ -281,13 +296,18 @@ func (s *session) automatic() string {
 	return ok
 }
 
-// paired reports whether an STN sends flow control after this first frame, and puts the address of its pair into to.
-func (x *exchange) paired(f *frame.Frame, to *uint32) bool {
+// paired reports whether an STN sends flow control after this first frame, and puts the addresses of its pair into to and
+// data. Under extended addressing only pairs with address bytes count, or on some firmware only those without.
+func (x *exchange) paired(f *frame.Frame, to *uint32, data []byte) bool {
+	bytes := x.ext != nil && !x.p.Quirks.PlainPairs
 	for _, p := range x.pairs {
-		if p[1] == f.ID {
-			*to = p[0]
-			return true
+		if p[1].id != f.ID || p[1].with != bytes || bytes && p[1].ext != f.Data[0] {
+			continue
 		}
+		if *to = p[0].id; bytes {
+			data[0] = p[0].ext
+		}
+		return true
 	}
 	switch {
 	case len(x.pairs) > 0 && x.bus.bits == 11:
@@ -359,7 +379,7 @@ func (s *session) transmit(arg string) string {
 		return unknown
 	}
 	s.split = true
-	s.respond(data, count, true)
+	s.respond(data, count, !s.p.Quirks.CountsLines)
 	return done
 }
 
