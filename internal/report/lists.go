@@ -88,6 +88,7 @@ func NewLists(s visit.Scan, ds []consent.Decision, sent []Sent, p *policy.Policy
 			}
 		}
 		l.Stayed = append(l.Stayed, Stayed{Category: string(c.Key), Count: read[c.Key], Reason: reason})
+		delete(read, c.Key) // a policy may list the unclassified among its categories
 	}
 	return l, nil
 }

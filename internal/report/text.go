@@ -1,13 +1,16 @@
 package report
 
 import (
+	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
 	"obdgate/internal/i18n"
+	"obdgate/internal/obfcm"
 	"obdgate/internal/reading"
+	"obdgate/internal/visit"
 
 	"github.com/charmbracelet/lipgloss"
 )
@@ -108,16 +111,27 @@ func (t *Text) Scan(d Document) error {
 		}
 		t.Line("  %s", w.T("scan.withheld", h.Count, t.Category(h.Category)))
 	}
-	if len(d.Errors) > 0 {
+	if missing := slices.DeleteFunc(slices.Clone(d.Errors), aboutRecord); len(missing) > 0 {
 		t.Heading("scan.errors")
-		for _, e := range d.Errors {
-			t.Rows([][]string{{nonEmpty(e.ECU, "-"), e.Request, e.Error}})
-			if e.Hint != "" {
-				t.Line("      %s", t.dim.Render(e.Hint))
-			}
-		}
+		t.errors(missing)
 	}
 	return t.err
+}
+
+func (t *Text) errors(missing []visit.ReadError) {
+	for _, e := range missing {
+		t.Rows([][]string{{nonEmpty(e.ECU, "-"), e.Request, e.Error}})
+		if e.Hint != "" {
+			t.Line("      %s", t.dim.Render(e.Hint))
+		}
+	}
+}
+
+// aboutRecord reports whether a question that was not answered was for the consumption record: it is told in the record's
+// own section, the rest of the report does not depend on whether the record was asked for.
+func aboutRecord(e visit.ReadError) bool {
+	req, err := hex.DecodeString(e.Request)
+	return err == nil && obfcm.IsOBFCM(req)
 }
 
 func (t *Text) codes(d Document) {
@@ -184,6 +198,7 @@ func (t *Text) consumption(d Document) {
 	if o.Layout != "" {
 		t.Line("  %s", t.dim.Render(w.T("obfcm.unconfirmed")))
 	}
+	t.errors(slices.DeleteFunc(slices.Clone(d.Errors), func(e visit.ReadError) bool { return !aboutRecord(e) }))
 }
 
 // mileage leaves the consumption record out: it has its own section, and this one must not tell whether it was read.
