@@ -48,7 +48,8 @@ func (e *ecu) decide(req []byte, functional bool) (p plan, fault framing, garbag
 		p.messages = append(p.messages, msg)
 		p.at = append(p.at, latency)
 	}
-	r, forced := e.lookup(req), false
+	var r reply
+	ruled, forced := false, false
 	for i := range e.rules {
 		ru := &e.rules[i]
 		if !ru.on.match(req) {
@@ -67,13 +68,16 @@ func (e *ecu) decide(req []byte, functional bool) (p plan, fault framing, garbag
 		}
 		switch {
 		case ru.Silent, ru.Pending < 0:
-			r = reply{}
+			ruled = true
 		case ru.negative != 0:
-			r, forced = refuse(ru.negative), true
+			r, ruled, forced = refuse(ru.negative), true, true
 		case len(ru.messages) > 0:
-			r = reply{messages: ru.messages}
+			r, ruled = reply{messages: ru.messages}, true
 		}
 		break
+	}
+	if !ruled { // only now: a refused clearing must not clear
+		r = e.lookup(req)
 	}
 	if r.negative != 0 && (forced || !functional || !quiet[r.negative]) {
 		add([]byte{0x7F, req[0], r.negative})
