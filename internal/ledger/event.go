@@ -27,7 +27,7 @@ const (
 	Destroyed        Kind = "destroyed"         // Purpose, Recipient, Count (items), Reason, Content
 	Shredded         Kind = "shredded"          // Counts by category or Count (values), Reason
 	Erased           Kind = "erased"            // Reason
-	Cleared          Kind = "cleared"           // Count (ECUs), Reason
+	Cleared          Kind = "cleared"           // Reason requested, cleared, incomplete, failed; Count (ECUs), Commitment (of the request)
 	Pinned           Kind = "pinned"            // Counts by category, Reason
 	Accessed         Kind = "accessed"          // Reason
 	Rights           Kind = "rights"            // Reason (the right and its state)
@@ -78,7 +78,7 @@ var allowed = map[Kind]string{
 	Destroyed:        "purpose recipient content count reason",
 	Shredded:         "purpose counts count reason",
 	Erased:           "reason",
-	Cleared:          "count reason",
+	Cleared:          "count reason commitment",
 	Pinned:           "counts count reason",
 	Accessed:         "reason",
 	Rights:           "reason",
