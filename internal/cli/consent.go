@@ -15,6 +15,7 @@ import (
 
 	"obdgate/internal/consent"
 	"obdgate/internal/i18n"
+	"obdgate/internal/outbox"
 	"obdgate/internal/reading"
 	"obdgate/internal/report"
 	"obdgate/internal/store"
@@ -126,14 +127,25 @@ func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds 
 			return usage(`a yes needs evidence (--evidence "paper form 2026-114"), and a term ends later than today (--until 2026-12-31)`, err)
 		}
 	}
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err != nil {
+		return err
+	}
 	var receipts []consent.Receipt
+	notices := 0
 	for _, d := range ds {
-		r, err := s.RecordDecision(ctx, v.ID, d)
+		a, err := q.Answer(ctx, v.ID, d)
 		if err != nil {
 			return err
 		}
-		receipts = append(receipts, r)
-		if err := p.consequences(ctx, s, v.ID, d); err != nil {
+		receipts = append(receipts, a.Receipt)
+		notices += a.Notices
+		if err := p.consequences(ctx, s, v.ID, d, a); err != nil {
+			return err
+		}
+	}
+	if notices > 0 {
+		if err := p.tell(ctx, q, v.ID); err != nil {
 			return err
 		}
 	}
@@ -147,19 +159,12 @@ func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds 
 	return t.Err()
 }
 
-// consequences makes a no true: nothing of the purpose waits to be sent, nothing read for it alone remains.
-func (p *program) consequences(ctx context.Context, s *store.Store, id string, d consent.Decision) error {
-	if d.Answer.Yes() || d.Answer == consent.Deferred {
-		return nil
+// consequences tells what a no destroyed, and destroys what was read for its purpose alone.
+func (p *program) consequences(ctx context.Context, s *store.Store, id string, d consent.Decision, a outbox.Answered) error {
+	if a.Destroyed > 0 {
+		p.say("consent.destroyed", a.Destroyed)
 	}
-	n, err := p.destroyQueued(ctx, s, id, d)
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		p.say("consent.destroyed", n)
-	}
-	if d.Purpose != consent.OBFCM || d.Recipient != "" {
+	if d.Answer.Yes() || d.Answer == consent.Deferred || d.Purpose != consent.OBFCM || d.Recipient != "" {
 		return nil
 	}
 	gone, err := s.Shred(ctx, id, "obfcm-"+d.Answer.String(), isConsumption)
@@ -169,19 +174,37 @@ func (p *program) consequences(ctx context.Context, s *store.Store, id string, d
 	return err
 }
 
+// tell passes a withdrawal on at once. A recipient that does not answer now is told by the next upload.
+func (p *program) tell(ctx context.Context, q *outbox.Outbox, id string) error {
+	told, err := q.Tell(ctx, connect, id, true)
+	for _, t := range told {
+		if t.Err != nil {
+			p.say("consent.told-later", t.Notice.Recipient, t.Err)
+		} else {
+			p.say("consent.told", t.Notice.Recipient)
+		}
+	}
+	return err
+}
+
 func isConsumption(k reading.Key) bool { return strings.HasPrefix(string(k), "obfcm.") }
 
 func (p *program) consentWithdraw() *cobra.Command {
 	var o answerOptions
 	var names []string
+	var receipt string
 	c := &cobra.Command{
 		Use: "withdraw", Short: "Withdraw answers: nothing more leaves, what waits is destroyed", Args: exactArgs(0),
-		Long: `withdraw is as easy as giving: no evidence is needed. It stops what has not left yet; what was sent before
-stays sent, and its recipients are listed by visit show.`,
-		Example: "  obdgate consent withdraw --visit v3k9… --purpose service",
+		Long: `withdraw is as easy as giving: no evidence is needed, and the number on the receipt is enough. It stops what has
+not left yet, at once. Recipients that got something are told and answer with a signed statement; visit show
+lists both. What was sent before stays sent: rights erase asks for its erasure.` + exitHelp,
+		Example: "  obdgate consent withdraw --receipt r7h2…\n  obdgate consent withdraw --visit v3k9… --purpose service --recipient \"Demo Dealer\"",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if len(names) == 0 {
-				return usage("--purpose service", errors.New("which purpose?"))
+			if (len(names) == 0) == (receipt == "") || receipt != "" && o.visit != "" {
+				return usage("--receipt NUMBER, or --visit ID --purpose service", errors.New("which answer?"))
+			}
+			if receipt != "" {
+				return p.withStore(c.Context(), func(s *store.Store) error { return p.withdrawReceipt(c.Context(), s, receipt, o) })
 			}
 			return p.withVisit(c.Context(), o.visit, func(s *store.Store, v visit.Visit) error {
 				var ds []consent.Decision
@@ -202,7 +225,29 @@ stays sent, and its recipients are listed by visit show.`,
 	}
 	o.flags(c)
 	c.Flags().StringArrayVar(&names, "purpose", nil, "purpose to withdraw, may be repeated")
+	c.Flags().StringVar(&receipt, "receipt", "", "number of the receipt of the answer to withdraw")
 	return c
+}
+
+// withdrawReceipt withdraws the answer a receipt proves, towards the recipient it was about, or the one --recipient names.
+func (p *program) withdrawReceipt(ctx context.Context, s *store.Store, id string, o answerOptions) error {
+	r, err := p.findReceipt(ctx, s, id)
+	if err != nil {
+		return err
+	}
+	v, err := getVisit(ctx, s, r.Subject.Visit)
+	if err != nil {
+		return err
+	}
+	d, err := o.decision(v.Language)
+	if err != nil {
+		return err
+	}
+	d.Purpose, d.Answer, d.At = r.Process.Purpose, consent.Withdrawn, p.now()
+	if d.Recipient == "" {
+		d.Recipient = r.Event.Recipient
+	}
+	return p.answer(ctx, s, v, []consent.Decision{d})
 }
 
 func (p *program) consentShow() *cobra.Command {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"obdgate/internal/consent"
 	"obdgate/internal/gate"
 	"obdgate/internal/outbox"
 	"obdgate/internal/policy"
@@ -279,12 +278,21 @@ func (p *program) verdictOf(res outbox.Result, stays kept) error {
 			worst = r.Err
 		}
 	}
+	untold := 0
+	for _, n := range res.Told {
+		if n.Err != nil {
+			untold++
+			if worst == nil {
+				worst = n.Err
+			}
+		}
+	}
 	switch {
 	case res.Unproved > 0:
 		return fail(exitTempFail, "do not trust this recipient until it has been mended; the envelope stays here", worst)
 	case res.Rejected > 0:
 		return fail(exitData, "the recipient will not take it; ask its operator, the envelope stays here", worst)
-	case res.Deferred > 0, res.Busy > 0:
+	case res.Deferred > 0, res.Busy > 0, untold > 0:
 		if worst == nil {
 			worst = uplink.ErrDeferred
 		}
@@ -348,13 +356,4 @@ func (p *program) items(ctx context.Context, s *store.Store, id string) ([]outbo
 		return nil, err
 	}
 	return q.Items(ctx, id)
-}
-
-// destroyQueued wipes what waits for a purpose after a no.
-func (p *program) destroyQueued(ctx context.Context, s *store.Store, id string, d consent.Decision) (int, error) {
-	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
-	if err != nil {
-		return 0, err
-	}
-	return q.Destroy(ctx, id, d.Purpose, d.Recipient, d.Answer.String())
 }

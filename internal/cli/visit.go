@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"obdgate/internal/consent"
+	"obdgate/internal/outbox"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 	"obdgate/internal/report"
@@ -218,7 +219,15 @@ func (p *program) sheet(ctx context.Context, s *store.Store, v visit.Visit) (rep
 	if err != nil {
 		return report.Visit{}, err
 	}
-	return report.NewVisit(v, decisions, items, rules, p.now()), nil
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err != nil {
+		return report.Visit{}, err
+	}
+	notices, err := q.Notices(ctx, v.ID)
+	if err != nil {
+		return report.Visit{}, err
+	}
+	return report.NewVisit(v, decisions, items, rules, p.now()).WithNotices(notices), nil
 }
 
 // purposes are all purposes a customer can be asked for, third parties by the decisions there are.

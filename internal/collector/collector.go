@@ -158,7 +158,7 @@ func (c *Collector) accept(ctx context.Context, e *wire.Envelope, body []byte) (
 		return nil, err
 	}
 	return c.db.put(ctx, row{
-		hash: e.ID, station: e.Station, purpose: e.Purpose, received: r.Received, size: len(body),
+		under: e.Receipt, hash: e.ID, station: e.Station, purpose: e.Purpose, received: r.Received, size: len(body),
 		receipt: r.Append(nil), vinTag: c.id.vinTag(e.VIN), body: sealed,
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ type Station struct {
 
 type row struct {
 	hash, station, purpose, received string
+	under                            string // consent receipt the envelope names
 	size                             int
 	receipt, vinTag, body            []byte
 }
@@ -108,14 +110,29 @@ func (d *database) migrate(ctx context.Context, dialect goose.Dialect, dir strin
 // put inserts r unless its hash is there, and returns the receipt the database now holds for it. An erased envelope keeps
 // its receipt and stays erased.
 func (d *database) put(ctx context.Context, r row) (receipt []byte, err error) {
-	_, err = d.ExecContext(ctx, `INSERT INTO envelopes (hash, station, purpose, received, size, receipt, vin_tag, body)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (hash) DO NOTHING`,
-		r.hash, r.station, r.purpose, r.received, r.size, r.receipt, r.vinTag, r.body)
+	// The casts are for PostgreSQL, which does not see the columns' types through a SELECT.
+	_, err = d.ExecContext(ctx, d.typed(`INSERT INTO envelopes (hash, station, purpose, received, size, receipt, vin_tag, body)
+		SELECT $1{text}, $2{text}, $3{text}, $4{text}, $5{bigint}, $6{bytea}, $7{bytea}, $8{bytea}
+		WHERE NOT EXISTS (SELECT 1 FROM stopped WHERE station = $2 AND receipt = $9) ON CONFLICT (hash) DO NOTHING`),
+		r.hash, r.station, r.purpose, r.received, r.size, r.receipt, r.vinTag, r.body, r.under)
 	if err != nil {
 		return nil, err
 	}
 	err = d.QueryRowContext(ctx, `SELECT receipt FROM envelopes WHERE hash = $1`, r.hash).Scan(&receipt)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, errStopped
+	}
 	return receipt, err
+}
+
+var types = regexp.MustCompile(`\{([a-z]+)\}`)
+
+// typed writes {type} as PostgreSQL's cast, and as nothing for SQLite.
+func (d *database) typed(query string) string {
+	if d.sqlite {
+		return types.ReplaceAllString(query, "")
+	}
+	return types.ReplaceAllString(query, "::$1")
 }
 
 func (d *database) count(ctx context.Context) (n int, err error) {

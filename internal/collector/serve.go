@@ -102,6 +102,7 @@ func (c *Collector) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+HealthPath, c.health)
 	mux.HandleFunc("POST "+Path, c.receive)
+	mux.HandleFunc("POST "+WithdrawalPath, c.withdraw)
 	return mux
 }
 
@@ -125,31 +126,11 @@ func (c *Collector) answer(w http.ResponseWriter, r *http.Request) (status int, 
 		refuse(w, status, kind, detail)
 		return status, hash, size
 	}
-	if r.ContentLength > wire.MaxEnvelope {
-		return stop(http.StatusRequestEntityTooLarge, "too-large", "an envelope has at most "+strconv.Itoa(wire.MaxEnvelope)+" bytes")
+	station, body, status := c.admit(w, r, wire.MaxEnvelope)
+	if status != 0 {
+		return status, hash, len(body)
 	}
-	if len(r.TLS.VerifiedChains) == 0 {
-		return stop(http.StatusForbidden, "certificate", "a station certificate of this collector is needed")
-	}
-	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" || r.Header.Get("Content-Encoding") != "" {
-		return stop(http.StatusUnsupportedMediaType, "media-type", "application/json without content encoding is needed")
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnvelope))
 	size = len(body)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return stop(http.StatusRequestEntityTooLarge, "too-large", "an envelope has at most "+strconv.Itoa(wire.MaxEnvelope)+" bytes")
-	} else if err != nil {
-		return stop(http.StatusBadRequest, "incomplete", "the envelope did not arrive whole")
-	}
-	leaf := r.TLS.VerifiedChains[0][0]
-	station := leaf.Subject.CommonName
-	ok, err := c.db.admitted(r.Context(), leaf.SerialNumber.Text(16), station)
-	if err != nil {
-		return c.unavailable(w, err, hash, size)
-	}
-	if !ok || claims(body, station) {
-		return stop(http.StatusForbidden, "station", "the certificate is not of the station named in the envelope, or was revoked")
-	}
 	e, err := wire.Parse(body)
 	switch {
 	case errors.Is(err, wire.ErrHash):
@@ -163,12 +144,51 @@ func (c *Collector) answer(w http.ResponseWriter, r *http.Request) (status int, 
 	}
 	hash = e.ID
 	receipt, err := c.accept(r.Context(), e, body)
+	if errors.Is(err, errStopped) {
+		return stop(http.StatusGone, "withdrawn", errStopped.Error())
+	}
 	if err != nil {
 		return c.unavailable(w, err, hash, size)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(receipt)
 	return http.StatusOK, hash, size
+}
+
+// admit checks size, certificate, media type and station, in this order, and reads the body. A status other than 0 was
+// answered already.
+func (c *Collector) admit(w http.ResponseWriter, r *http.Request, limit int64) (station string, body []byte, status int) {
+	stop := func(status int, kind, detail string) (string, []byte, int) {
+		refuse(w, status, kind, detail)
+		return "", body, status
+	}
+	large := "a document has at most " + strconv.FormatInt(limit, 10) + " bytes"
+	if r.ContentLength > limit {
+		return stop(http.StatusRequestEntityTooLarge, "too-large", large)
+	}
+	if len(r.TLS.VerifiedChains) == 0 {
+		return stop(http.StatusForbidden, "certificate", "a station certificate of this collector is needed")
+	}
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" || r.Header.Get("Content-Encoding") != "" {
+		return stop(http.StatusUnsupportedMediaType, "media-type", "application/json without content encoding is needed")
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return stop(http.StatusRequestEntityTooLarge, "too-large", large)
+	} else if err != nil {
+		return stop(http.StatusBadRequest, "incomplete", "the document did not arrive whole")
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	station = leaf.Subject.CommonName
+	ok, err := c.db.admitted(r.Context(), leaf.SerialNumber.Text(16), station)
+	if err != nil {
+		status, _, _ := c.unavailable(w, err, "", len(body))
+		return "", body, status
+	}
+	if !ok || claims(body, station) {
+		return stop(http.StatusForbidden, "station", "the certificate is not of the station named in the document, or was revoked")
+	}
+	return station, body, 0
 }
 
 // claims reports whether body names another station than the certificate's; what cannot be read at all is left to the

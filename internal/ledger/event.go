@@ -25,6 +25,8 @@ const (
 	Acknowledged     Kind = "acknowledged"      // Purpose, Recipient, Content, Receipt
 	Rejected         Kind = "rejected"          // Purpose, Recipient, Content, Reason
 	Destroyed        Kind = "destroyed"         // Purpose, Recipient, Count (items), Reason, Content
+	NoticeQueued     Kind = "notice-queued"     // Purpose, Recipient, Content, Reason stop|erase: a recipient is to be told of a withdrawal
+	NoticeAnswered   Kind = "notice-answered"   // Purpose, Recipient, Content, Receipt (of the statement), Count (erased there), Reason
 	Shredded         Kind = "shredded"          // Counts by category or Count (values), Reason
 	Erased           Kind = "erased"            // Reason
 	Cleared          Kind = "cleared"           // Reason requested, cleared, incomplete, failed; Count (ECUs), Commitment (of the request)
@@ -76,6 +78,8 @@ var allowed = map[Kind]string{
 	Acknowledged:     "purpose recipient content receipt",
 	Rejected:         "purpose recipient content reason count",
 	Destroyed:        "purpose recipient content count reason",
+	NoticeQueued:     "purpose recipient content reason",
+	NoticeAnswered:   "purpose recipient content receipt count reason",
 	Shredded:         "purpose counts count reason",
 	Erased:           "reason",
 	Cleared:          "count reason commitment",
@@ -88,6 +92,9 @@ var allowed = map[Kind]string{
 
 // About a visit or about the station: which kinds need one, which must have none.
 var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved}
+
+// An answer may come after the visit was erased.
+var perhapsVisit = []Kind{NoticeAnswered}
 
 var (
 	stableKey  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,63}$`)
@@ -111,7 +118,7 @@ func (e Event) check() ([]byte, error) {
 		return nil, fmt.Errorf("%w: unknown kind %q", ErrEvent, e.Kind)
 	case e.At.IsZero():
 		return nil, fmt.Errorf("%w: %s without a time", ErrEvent, e.Kind)
-	case slices.Contains(withoutVisit, e.Kind) != (e.Visit == ""):
+	case !slices.Contains(perhapsVisit, e.Kind) && slices.Contains(withoutVisit, e.Kind) != (e.Visit == ""):
 		return nil, fmt.Errorf("%w: %s with the wrong visit: some kinds need one, some must have none", ErrEvent, e.Kind)
 	}
 	b, err := json.Marshal(e.Facts)

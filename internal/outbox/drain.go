@@ -58,6 +58,7 @@ type Report struct {
 type Result struct {
 	Sent, Deferred, Blocked, Rejected, Held, Busy, Unproved int
 	Reports                                                 []Report
+	Told                                                    []Told // notices of withdrawals, which go first
 }
 
 func (r *Result) add(rep Report) {
@@ -70,7 +71,7 @@ func (r *Result) add(rep Report) {
 // Drain sends what is due, one item at a time. For each: in one transaction the ledger is asked for consent, the release is
 // recorded and the item leased; then it is sent; in a second transaction the receipt is stored and acknowledged. A
 // withdrawal between the two cannot call back what is on the wire: that is at most one item for each Drain that runs. Once a
-// recipient does not answer, its other items are not tried. The error is of the state itself; what happened to items is in
+// recipient does not answer, its other items are not tried. Withdrawals are told before anything is sent. The error is of the state itself; what happened to items is in
 // the result, which is filled as far as Drain came.
 func (o *Outbox) Drain(ctx context.Context, connect Connect, d DrainOptions) (Result, error) {
 	var res Result
@@ -79,13 +80,10 @@ func (o *Outbox) Drain(ctx context.Context, connect Connect, d DrainOptions) (Re
 		return res, err
 	}
 	to := map[string]*peer{}
-	defer func() {
-		for _, p := range to {
-			if p.sender != nil {
-				p.sender.Close()
-			}
-		}
-	}()
+	defer func() { closePeers(to) }()
+	if res.Told, err = o.tell(ctx, connect, d, to); err != nil {
+		return res, err
+	}
 	for _, it := range items {
 		p := to[it.Recipient]
 		if p == nil {

@@ -21,8 +21,9 @@ type Visit struct {
 	VIN      *string      `json:"vin"`
 	Answers  []Answer     `json:"answers"`
 	Scans    []ScanLine   `json:"scans"`
-	Left     []UploadItem `json:"left"`     // what left, or waits to
-	Withheld []Withheld   `json:"withheld"` // of the last scan
+	Left     []UploadItem `json:"left"`           // what left, or waits to
+	Told     []Told       `json:"told,omitempty"` // recipients that were, or are to be, told of a withdrawal
+	Withheld []Withheld   `json:"withheld"`       // of the last scan
 }
 
 // Answer is where one purpose stands.
@@ -102,6 +103,7 @@ type Upload struct {
 	Rejected int          `json:"rejected"`
 	Held     int          `json:"held"`
 	Items    []UploadItem `json:"items"`
+	Told     []Told       `json:"told,omitempty"` // withdrawals passed on
 }
 
 // UploadItem is one envelope and what became of it.
@@ -132,6 +134,13 @@ func newItem(it outbox.Item) UploadItem {
 func NewUpload(res outbox.Result) Upload {
 	u := Upload{Sent: res.Sent, Deferred: res.Deferred + res.Busy + res.Unproved, Blocked: res.Blocked, Rejected: res.Rejected, Held: res.Held,
 		Items: []UploadItem{}}
+	for _, n := range res.Told {
+		one := newTold(n.Notice)
+		if one.State = "told"; n.Err != nil {
+			one.State, one.Reason = "later", n.Err.Error()
+		}
+		u.Told = append(u.Told, one)
+	}
 	for _, r := range res.Reports {
 		it := newItem(r.Item)
 		it.State = string(r.Outcome)
@@ -173,6 +182,7 @@ func (t *Text) Visit(v Visit) error {
 		t.Line("  %s", w.T("visit.nothing-left"))
 	}
 	t.items(v.Left)
+	t.told(v.Told)
 	t.Heading("visit.stayed")
 	for _, h := range v.Withheld {
 		t.Line("  %s", w.T("scan.withheld", h.Count, t.Category(h.Category)))
@@ -222,7 +232,10 @@ func (t *Text) items(items []UploadItem) {
 
 // Upload writes what became of each envelope.
 func (t *Text) Upload(u Upload) error {
-	if len(u.Items) == 0 {
+	for _, n := range u.Told {
+		t.Rows([][]string{{n.Recipient, t.words.T("told." + n.Action), t.words.T("told." + n.State), n.Reason}})
+	}
+	if len(u.Items)+len(u.Told) == 0 {
 		t.Line("%s", t.words.T("upload.nothing"))
 	}
 	t.items(u.Items)

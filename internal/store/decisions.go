@@ -101,7 +101,12 @@ func (a Asker) Standing(ctx context.Context, visit string, purpose consent.Purpo
 
 // Receipts returns the receipts of a visit in the order of the answers.
 func (s *Store) Receipts(ctx context.Context, visit string) ([]consent.Receipt, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, body FROM store_receipts WHERE visit = ? ORDER BY seq`, visit)
+	return s.ReceiptsTx(ctx, s.db, visit)
+}
+
+// ReceiptsTx is Receipts within tx.
+func (s *Store) ReceiptsTx(ctx context.Context, tx ledger.DBTX, visit string) ([]consent.Receipt, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, body FROM store_receipts WHERE visit = ? ORDER BY seq`, visit)
 	if err != nil {
 		return nil, Explain(err)
 	}
@@ -123,7 +128,7 @@ func (s *Store) Receipts(ctx context.Context, visit string) ([]consent.Receipt, 
 	}
 	out := []consent.Receipt{}
 	for _, r := range all {
-		rec, err := s.openReceipt(ctx, visit, r.id, r.body)
+		rec, err := s.openReceipt(ctx, tx, visit, r.id, r.body)
 		if err != nil {
 			return nil, err
 		}
@@ -143,11 +148,11 @@ func (s *Store) Receipt(ctx context.Context, id string) (consent.Receipt, error)
 	if err != nil {
 		return consent.Receipt{}, Explain(err)
 	}
-	return s.openReceipt(ctx, visit, id, body)
+	return s.openReceipt(ctx, s.db, visit, id, body)
 }
 
-func (s *Store) openReceipt(ctx context.Context, visit, id string, body []byte) (consent.Receipt, error) {
-	plain, err := s.openRecord(ctx, s.db, visit, "receipt/"+id, body)
+func (s *Store) openReceipt(ctx context.Context, tx ledger.DBTX, visit, id string, body []byte) (consent.Receipt, error) {
+	plain, err := s.openRecord(ctx, tx, visit, "receipt/"+id, body)
 	if err != nil {
 		return consent.Receipt{}, err
 	}

@@ -69,7 +69,12 @@ const selectRecipients = `SELECT name, entry, private FROM store_recipients`
 
 // Recipient returns the register's entry of that name; ErrNotFound when there is none.
 func (s *Store) Recipient(ctx context.Context, name string) (recipient.Recipient, error) {
-	all, err := s.recipients(ctx, s.db, selectRecipients+` WHERE name = ?`, name)
+	return s.RecipientTx(ctx, s.db, name)
+}
+
+// RecipientTx is Recipient within tx.
+func (s *Store) RecipientTx(ctx context.Context, tx ledger.DBTX, name string) (recipient.Recipient, error) {
+	all, err := s.recipients(ctx, tx, selectRecipients+` WHERE name = ?`, name)
 	if err != nil {
 		return recipient.Recipient{}, err
 	}

@@ -109,11 +109,12 @@ func (o *Options) defaults() {
 
 // Client sends to one recipient. It is safe for concurrent use.
 type Client struct {
-	name    string
-	url     string
-	receipt ed25519.PublicKey
-	http    *http.Client
-	total   time.Duration
+	name        string
+	url         string // of envelopes
+	withdrawals string
+	receipt     ed25519.PublicKey
+	http        *http.Client
+	total       time.Duration
 }
 
 // New prepares a client for r; it does not connect. ErrConfig when r's record is incomplete or its certificates unreadable.
@@ -149,7 +150,7 @@ func New(r recipient.Recipient, o Options) (*Client, error) {
 		IdleConnTimeout:        30 * time.Second,
 	}
 	return &Client{
-		name: r.Name, url: u.JoinPath("v1", "envelopes").String(), receipt: r.ReceiptKey, total: o.Total,
+		name: r.Name, url: u.JoinPath("v1", "envelopes").String(), withdrawals: u.JoinPath("v1", "withdrawals").String(), receipt: r.ReceiptKey, total: o.Total,
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
@@ -164,33 +165,65 @@ func (c *Client) Send(ctx context.Context, e gate.Envelope) (wire.Receipt, error
 	if e.ID() == "" || e.Recipient() != c.name {
 		return wire.Receipt{}, fmt.Errorf("%w: the envelope is not for %s", ErrConfig, c.name)
 	}
+	text, err := c.post(ctx, c.url, e.Bytes(), wire.MaxSigned)
+	if err != nil {
+		return wire.Receipt{}, err
+	}
+	return c.verify(text, e)
+}
+
+// Tell posts a notice that a customer's yes has ended and returns the verified statement: signed by the recipient's
+// receipt key, and about this notice. Errors are those of Send; telling again is harmless.
+func (c *Client) Tell(ctx context.Context, n gate.Notice) (wire.Statement, error) {
+	w, err := wire.ParseWithdrawal(n.Bytes())
+	if err != nil || n.Recipient() != c.name {
+		return wire.Statement{}, fmt.Errorf("%w: the notice is not for %s", ErrConfig, c.name)
+	}
+	text, err := c.post(ctx, c.withdrawals, n.Bytes(), wire.MaxStatement)
+	if err != nil {
+		return wire.Statement{}, err
+	}
+	s, err := wire.ParseStatement(text)
+	switch {
+	case err != nil:
+		return wire.Statement{}, fmt.Errorf("%w: it is no statement", ErrLie)
+	case s.Verify(c.receipt) != nil:
+		return wire.Statement{}, fmt.Errorf("%w: it is not signed with the key on record", ErrLie)
+	case !s.Answers(w):
+		return wire.Statement{}, fmt.Errorf("%w: it does not answer the withdrawal", ErrLie)
+	}
+	return s, nil
+}
+
+// post sends body and returns the answer of a 2xx, at most limit bytes and one more.
+func (c *Client) post(ctx context.Context, to string, body []byte, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.total)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(e.Bytes()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return wire.Receipt{}, fmt.Errorf("%w: %w", ErrConfig, err)
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	req.Header = http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"obdgate"}}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return wire.Receipt{}, unreachable(err)
+		return nil, unreachable(err)
 	}
 	defer res.Body.Close()
 	switch {
 	case res.StatusCode >= 200 && res.StatusCode < 300:
-		return c.verify(res.Body, e)
+		text, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+		if err != nil {
+			return nil, &Deferred{Err: fmt.Errorf("the answer broke off: %w", err)}
+		}
+		return text, nil
 	case res.StatusCode >= 500, res.StatusCode == http.StatusTooManyRequests,
 		res.StatusCode == http.StatusRequestTimeout, res.StatusCode == http.StatusTooEarly:
-		return wire.Receipt{}, &Deferred{After: retryAfter(res.Header.Get("Retry-After")), Status: res.StatusCode}
+		return nil, &Deferred{After: retryAfter(res.Header.Get("Retry-After")), Status: res.StatusCode}
 	}
-	return wire.Receipt{}, &Rejected{res.StatusCode, problem(res.Body)}
+	return nil, &Rejected{res.StatusCode, problem(res.Body)}
 }
 
-func (c *Client) verify(body io.Reader, e gate.Envelope) (wire.Receipt, error) {
-	text, err := io.ReadAll(io.LimitReader(body, wire.MaxSigned+1))
-	if err != nil {
-		return wire.Receipt{}, &Deferred{Err: fmt.Errorf("the answer broke off: %w", err)}
-	}
+func (c *Client) verify(text []byte, e gate.Envelope) (wire.Receipt, error) {
 	r, err := wire.ParseReceipt(text)
 	switch {
 	case err != nil:

@@ -9,7 +9,7 @@ type Problem struct {
 }
 
 // ProblemType is the beginning of every Problem's type; the kind follows: too-large, certificate, station, media-type,
-// incomplete, schema, hash, personal, database.
+// incomplete, schema, hash, personal, withdrawn, database.
 const ProblemType = "urn:obdgate:problem:"
 
 // MaxProblem is how much of a refusal a station reads, in bytes.

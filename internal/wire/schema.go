@@ -21,12 +21,18 @@ var (
 	ReceiptJSONSchema []byte
 	//go:embed schema/erasure.v1.json
 	ErasureJSONSchema []byte
+	//go:embed schema/withdrawal.v1.json
+	WithdrawalJSONSchema []byte
+	//go:embed schema/statement.v1.json
+	StatementJSONSchema []byte
 )
 
 var (
-	envelopeSchema = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("envelope", EnvelopeJSONSchema) })
-	receiptSchema  = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("receipt", ReceiptJSONSchema) })
-	erasureSchema  = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("erasure", ErasureJSONSchema) })
+	envelopeSchema   = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("envelope", EnvelopeJSONSchema) })
+	receiptSchema    = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("receipt", ReceiptJSONSchema) })
+	erasureSchema    = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("erasure", ErasureJSONSchema) })
+	withdrawalSchema = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("withdrawal", WithdrawalJSONSchema) })
+	statementSchema  = sync.OnceValues(func() (*jsonschema.Schema, error) { return compile("statement", StatementJSONSchema) })
 )
 
 func compile(name string, text []byte) (*jsonschema.Schema, error) {

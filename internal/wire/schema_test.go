@@ -27,7 +27,8 @@ func TestSchemas(t *testing.T) {
 				{Type: "number"}, {Type: "boolean"}, {Type: "string", MaxLength: &max, Pattern: "^[ -~]+$"}}}
 		},
 	}
-	for name, v := range map[string]any{"envelope": &Envelope{}, "receipt": &Receipt{}, "erasure": &Erasure{}} {
+	for name, v := range map[string]any{"envelope": &Envelope{}, "receipt": &Receipt{}, "erasure": &Erasure{},
+		"withdrawal": &Withdrawal{}, "statement": &Statement{}} {
 		s := r.Reflect(v)
 		s.Title = "obdgate/" + name + "/v1"
 		text, err := json.MarshalIndent(s, "", "  ")

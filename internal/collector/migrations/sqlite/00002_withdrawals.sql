@@ -1,0 +1,19 @@
+-- +goose Up
+CREATE TABLE withdrawals (
+  id        TEXT PRIMARY KEY, -- content hash of the withdrawal
+  station   TEXT NOT NULL,
+  received  TEXT NOT NULL,    -- RFC 3339, UTC
+  statement BLOB NOT NULL     -- signed, canonical: what was answered, and is answered again
+) STRICT;
+
+-- Receipts under which nothing more is taken.
+CREATE TABLE stopped (
+  station TEXT NOT NULL,
+  receipt TEXT NOT NULL,
+  since   TEXT NOT NULL,
+  PRIMARY KEY (station, receipt)
+) STRICT;
+
+-- +goose Down
+DROP TABLE stopped;
+DROP TABLE withdrawals;
