@@ -1,0 +1,138 @@
+// Package classify tags a recording from beginning to end: what is technical, what is personal, and what may be shown to
+// whom. It reads candump text (other formats are turned into it, see Text), decides with the policy's own Tagger, and
+// writes candump, JSON lines or pcapng in the order of the recording.
+//
+// Blocks of lines are worked on by several goroutines at once. Frames that need no memory of others, nearly all of a
+// broadcast bus, are decided there; the lines of diagnostic conversations go through one Tagger in order, and everything
+// behind an unfinished message with them, so that the result is that of one Tagger that saw every frame. Memory does not
+// grow with the recording.
+package classify
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+
+	"obdgate/dbc"
+	"obdgate/internal/canlog"
+	"obdgate/internal/policy"
+)
+
+// Format is what is written.
+type Format uint8
+
+const (
+	Nothing Format = iota // only the summary
+	Candump               // lines of frames that pass unchanged are copied byte for byte
+	JSONL                 // one object per frame, with the values of its signals
+	PCAPNG                // with the tag in each packet's comment
+)
+
+// Options say what is wanted.
+type Options struct {
+	Policy *policy.Policy // nil is not allowed
+	DB     *dbc.Database  // nil: every broadcast frame is unclassified
+	To     Format
+	Only   bool // leave out frames that are not technical; implies Mask, because a technical frame may have padding
+	Mask   bool // set every byte that is not technical to zero, exact to the bit in broadcast frames
+
+	Workers  int              // 0 = as many as processors, at most 4
+	Progress func(read int64) // called now and then with the bytes read so far; nil = not
+
+	block int // bytes of a block; 0 = blockSize. The tests use small ones.
+}
+
+// safe reports whether what is written may leave the house.
+func (o *Options) safe() bool { return o.Only || o.Mask }
+
+// blockSize is how much text is worked on at a time. Memory is about (workers+3) times this and what is made of it.
+const blockSize = 128 << 10
+
+// maxWorkers: more find nothing to do, because writing is in order, and would only cost memory.
+const maxWorkers = 4
+
+// maxFaults is how many damaged lines are told by number; all are counted.
+const maxFaults = 20
+
+// Run reads candump text from r to its end, writes to w as o says, and returns what it saw. w may be nil with Nothing.
+// Damaged lines are no error: they are counted in the Summary and never written. The error is that of r, w or ctx, with
+// the Summary of what was done until then.
+func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, error) {
+	if o.Only {
+		o.Mask = true
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	o.Workers = min(o.Workers, maxWorkers)
+	if o.block <= 0 {
+		o.block = blockSize
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	t := newTable(&o)
+	seq := newSequence(t, w)
+	var err error
+	work, order := make(chan *block, o.Workers+2), make(chan *block, o.Workers+2)
+	free := make(chan *block, o.Workers+2)
+	for range cap(free) {
+		free <- &block{}
+	}
+	in := &reader{src: r, size: o.block, progress: o.Progress}
+	go func() {
+		defer close(work)
+		defer close(order)
+		for {
+			var b *block
+			select {
+			case b = <-free:
+			case <-ctx.Done():
+				return
+			}
+			if !in.fill(b) {
+				return
+			}
+			b.done = make(chan struct{})
+			order <- b
+			work <- b
+		}
+	}()
+	for range o.Workers {
+		k := newWorker(t)
+		go func() {
+			for b := range work {
+				k.do(b)
+				close(b.done)
+			}
+		}()
+	}
+	for b := range order {
+		<-b.done
+		if err == nil {
+			if err = seq.take(b); err != nil {
+				stop()
+			}
+		}
+		select {
+		case free <- b:
+		default:
+		}
+	}
+	if err == nil {
+		err = in.err
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if e := seq.end(); err == nil {
+		err = e
+	}
+	if err != nil {
+		err = fmt.Errorf("classify: %w", err)
+	}
+	return seq.summary(), err
+}
+
+// Text turns any recording into the candump text Run reads, frame by frame.
+func Text(s canlog.Source) io.Reader { return &text{src: s} }

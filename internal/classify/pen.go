@@ -1,0 +1,251 @@
+package classify
+
+import (
+	"strconv"
+
+	"obdgate/dbc"
+	"obdgate/internal/canlog"
+	"obdgate/internal/frame"
+	"obdgate/internal/policy"
+)
+
+// pen writes frames. It has scratch space: one per goroutine.
+type pen struct {
+	t       *table
+	own     decision // of a frame that was worked out alone
+	may     [frame.MaxData]byte
+	hidden  frame.Frame
+	scratch []dbc.Field
+}
+
+func newPen(t *table) pen { return pen{t: t, scratch: make([]dbc.Field, 0, t.most)} }
+
+// decide keeps what the Tagger says of f until the next call.
+func (p *pen) decide(ft policy.FrameTag, f *frame.Frame) *decision {
+	p.own = decision{tag: ft.Tag, category: p.t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal}
+	if p.t.o.Mask || p.t.o.To == JSONL {
+		for i := range p.may {
+			p.may[i] = 0xFF
+		}
+		g := frame.Frame{Len: frame.MaxData, Data: p.may}
+		ft.Mask(&g)
+		p.may = g.Data
+		for i := int(f.Len); i < len(p.may); i++ {
+			p.may[i] = 0
+		}
+		p.own.keep = le.Uint64(p.may[:8])
+	}
+	return &p.own
+}
+
+// unchanged reports whether the line is copied as it stands.
+func (p *pen) unchanged(d *decision, f *frame.Frame) bool {
+	o := p.t.o
+	if o.To != Candump {
+		return false
+	}
+	if o.Only && !d.technical {
+		return false
+	}
+	return !o.Mask || d.personal&lengthMask(f) == 0
+}
+
+// lengthMask has a bit for every data byte of the frame; a remote request has a length but no data.
+func lengthMask(f *frame.Frame) uint64 {
+	if f.Flags&frame.Remote != 0 {
+		return 0
+	}
+	if f.Len >= frame.MaxData {
+		return ^uint64(0)
+	}
+	return 1<<f.Len - 1
+}
+
+// frame appends one frame that passes. line is how it was written, with its line feed. quick: a classic data frame.
+func (p *pen) frame(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision, quick bool) []byte {
+	show := f
+	if p.t.o.Mask && d.personal&lengthMask(f) != 0 {
+		show = &p.hidden
+		p.mask(show, f, d, quick)
+	}
+	switch p.t.o.To {
+	case Candump:
+		at := len(dst)
+		dst = append(dst, line...)
+		if show != f {
+			digitsInto(dst[at+s.Data:], show, d, quick)
+		}
+	case JSONL:
+		dst = p.object(dst, line, s, show, d)
+	}
+	return dst
+}
+
+// mask sets what may not be shown to zero.
+func (p *pen) mask(show, f *frame.Frame, d *decision, quick bool) {
+	if quick {
+		show.ID, show.Flags, show.Len, show.Time, show.Dir = f.ID, f.Flags, f.Len, f.Time, f.Dir
+		le.PutUint64(show.Data[:8], le.Uint64(f.Data[:8])&d.keep)
+		return
+	}
+	*show = *f
+	if d.sampled { // eight bytes
+		le.PutUint64(show.Data[:8], le.Uint64(f.Data[:8])&d.keep)
+		return
+	}
+	for i := range int(f.Len) {
+		show.Data[i] &= p.may[i]
+	}
+}
+
+// digitsInto writes the hex digits of the bytes that were masked, always in capitals: whether a hidden byte was zero
+// before must not show in how it is written. The others stay as they are.
+func digitsInto(text []byte, show *frame.Frame, d *decision, quick bool) {
+	if quick && show.Len == 8 && d.sampled {
+		x := le.Uint64(show.Data[:8])
+		text = text[:16]
+		le.PutUint64(text, le.Uint64(text)&d.same[0]|hex(uint32(x))&^d.same[0])
+		le.PutUint64(text[8:], le.Uint64(text[8:])&d.same[1]|hex(uint32(x>>32))&^d.same[1])
+		return
+	}
+	for i := range int(show.Len) {
+		if d.personal>>i&1 == 1 {
+			text[2*i], text[2*i+1] = digits[show.Data[i]>>4], digits[show.Data[i]&15]
+		}
+	}
+}
+
+const digits = "0123456789ABCDEF"
+
+const ones = 0x0101010101010101
+
+// hex returns eight digits for four bytes; the first of each is in the lowest byte.
+func hex(x uint32) uint64 {
+	v := uint64(x)
+	v = (v | v<<16) & 0x0000FFFF0000FFFF
+	v = (v | v<<8) & 0x00FF00FF00FF00FF
+	v = v>>4&(0x0F*ones) | v&0x000F000F000F000F<<8
+	return v + 0x30*ones + 7*((v+6*ones)>>4&ones)
+}
+
+// object appends a frame as JSON.
+func (p *pen) object(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision) []byte {
+	dst = append(dst, `{"time":`...)
+	dst = appendTime(dst, line)
+	dst = append(dst, `,"bus":`...)
+	dst = appendName(dst, line[s.Iface:s.IfaceEnd])
+	dst = append(dst, `,"id":"`...)
+	width := 3
+	switch {
+	case f.Is(frame.Legacy):
+		width = 6
+	case f.Is(frame.Extended), f.Is(frame.Error):
+		width = 8
+	}
+	for i := width - 1; i >= 0; i-- {
+		dst = append(dst, digits[f.ID>>(4*i)&15])
+	}
+	dst = append(dst, '"')
+	for _, k := range kinds {
+		if f.Is(k.flag) {
+			dst = append(dst, k.text...)
+		}
+	}
+	if f.Is(frame.Remote) {
+		dst = strconv.AppendUint(append(dst, `,"length":`...), uint64(f.Len), 10)
+	} else {
+		dst = append(dst, `,"data":"`...)
+		if f.Len == 8 {
+			x := le.Uint64(f.Data[:8])
+			dst = le.AppendUint64(dst, hex(uint32(x)))
+			dst = le.AppendUint64(dst, hex(uint32(x>>32)))
+		} else {
+			for _, b := range f.Bytes() {
+				dst = append(dst, digits[b>>4], digits[b&15])
+			}
+		}
+		dst = append(dst, '"')
+	}
+	dst = append(dst, `,"tag":"`...)
+	dst = append(dst, d.tag.Class.String()...)
+	dst = append(dst, `","category":"`...)
+	dst = append(dst, categories[d.category]...)
+	dst = append(dst, '"')
+	dst = p.values(dst, f, d)
+	return append(dst, '}', '\n')
+}
+
+var kinds = []struct {
+	flag frame.Flags
+	text string
+}{
+	{frame.FD, `,"fd":true`}, {frame.Remote, `,"remote":true`}, {frame.Error, `,"error":true`}, {frame.Legacy, `,"legacy":true`},
+}
+
+// values appends the signals of a broadcast frame. f is masked where it must be.
+func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
+	var v *verdict
+	if f.Flags&(frame.Remote|frame.Error|frame.Legacy) != 0 {
+		return dst
+	} else if f.Is(frame.Extended) {
+		v = p.t.ext[f.ID]
+	} else {
+		v = p.t.std[f.ID&frame.MaxStandardID]
+	}
+	if v == nil || v.message == nil || int(f.Len) < v.message.Length {
+		return dst
+	}
+	mark := len(dst)
+	dst = append(dst, `,"values":{`...)
+	start := len(dst)
+	if d.sampled {
+		for i := range d.values {
+			dst = append(dst, d.values[i].key...)
+			dst = append(v.plan.AppendJSON(dst, d.values[i].field, f), ',')
+		}
+	} else {
+		fields := v.plan.Fields(f, p.scratch)
+		for i := range fields {
+			if !p.t.o.safe() || shown(fields[i].Signal, &p.may) {
+				dst = append(dst, v.keys[fields[i].Signal].key...)
+				dst = append(v.plan.AppendJSON(dst, &fields[i], f), ',')
+			}
+		}
+	}
+	if len(dst) == start {
+		return dst[:mark]
+	}
+	dst[len(dst)-1] = '}'
+	return dst
+}
+
+// jsonKey is a signal's name as it stands in front of its value.
+func jsonKey(name string) []byte { return append(appendName(nil, []byte(name)), ':') }
+
+// appendName appends printable ASCII as a JSON string.
+func appendName(dst, name []byte) []byte {
+	dst = append(dst, '"')
+	for _, c := range name {
+		if c == '"' || c == '\\' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '"')
+}
+
+// appendTime copies the digits of "(1690000000.123456)"; JSON has no leading zeros.
+func appendTime(dst, line []byte) []byte {
+	i := 0
+	for line[i] != '(' {
+		i++
+	}
+	i++
+	for line[i] == '0' && line[i+1] != '.' {
+		i++
+	}
+	for ; line[i] != ')'; i++ {
+		dst = append(dst, line[i])
+	}
+	return dst
+}

@@ -1,0 +1,238 @@
+package classify
+
+import (
+	"obdgate/dbc"
+	"obdgate/internal/frame"
+	"obdgate/internal/policy"
+)
+
+// decision is what the policy says of a frame, in the form that costs least to carry out.
+type decision struct {
+	tag       policy.Tag
+	category  uint8 // index in table.categories
+	technical bool
+	personal  uint64    // bytes, beyond the frame's end too
+	keep      uint64    // bits of the first eight bytes that may be shown
+	same      [2]uint64 // characters of their sixteen hex digits that stay as they were written
+	values    []value   // signals to write, of a frame as long as its message
+	sampled   bool      // holds for every frame like the one it was made of
+}
+
+// value is a signal with its name as JSON.
+type value struct {
+	key   []byte
+	field *dbc.Field
+}
+
+// verdict is how the frames of one identifier are decided.
+type verdict struct {
+	how     how
+	length  uint8       // shorter frames are unknown
+	fixed   *decision   // always
+	by      *dbc.Signal // switched
+	when    []*decision
+	message *dbc.Message
+	plan    *dbc.Plan
+	keys    map[*dbc.Signal]value // all signals, for frames that are worked out one by one
+}
+
+type how uint8
+
+const (
+	always   how = iota
+	switched     // by the value of one signal
+	ask          // the Tagger works it out
+	maybe        // part of a conversation if the first byte says so, else as always
+	follow       // part of a conversation
+)
+
+// table has a verdict for every identifier, taken from the Tagger itself by asking it about sample frames: there is one
+// opinion, and this is a copy of it. It is read-only.
+type table struct {
+	o         *Options
+	std       [frame.MaxStandardID + 1]*verdict
+	ext       map[uint32]*verdict
+	unknown   *decision
+	unknownAs *verdict
+	most      int // signals of any message
+}
+
+// tester is the first byte of BMW's extended addressing that makes a frame an answer.
+const tester = 0xF1
+
+func newTable(o *Options) *table {
+	t := &table{o: o, ext: map[uint32]*verdict{}}
+	tg := policy.NewTagger(o.Policy, o.DB)
+	t.unknown = t.decide(policy.FrameTag{Personal: ^uint64(0)})
+	t.unknownAs = &verdict{fixed: t.unknown}
+	for id := range uint32(len(t.std)) {
+		t.std[id] = t.verdict(tg, id, 0)
+	}
+	if o.DB != nil {
+		for _, m := range o.DB.Messages() {
+			t.most = max(t.most, len(m.Signals))
+			if m.Extended {
+				t.ext[m.ID] = t.verdict(tg, m.ID, frame.Extended)
+			}
+		}
+	}
+	return t
+}
+
+// category returns the index of a category; one nobody knows counts as unclassified.
+func (t *table) category(c policy.Category) uint8 {
+	for i, k := range categories {
+		if k == c {
+			return uint8(i)
+		}
+	}
+	return uint8(len(categories) - 1)
+}
+
+// categories are those a frame can have, the technical ones first.
+var categories = [...]policy.Category{policy.VehicleIdentity, policy.FaultMemory, policy.Condition, policy.LoadProfile, policy.Consumption,
+	policy.Software, policy.Service, policy.WorkshopRecord, policy.Protocol, policy.Movement, policy.Location, policy.DriverProfile,
+	policy.Infotainment, policy.Occupant, policy.Surroundings, policy.EventRecord, policy.Access, policy.Customer, policy.NoCategory}
+
+// decide turns what the Tagger says of a frame into a decision.
+func (t *table) decide(ft policy.FrameTag) *decision {
+	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
+	d.keep = le.Uint64(kept(ft)[:8])
+	for i := range 8 {
+		if d.personal>>i&1 == 0 {
+			d.same[i/4] |= 0xFFFF << (16 * (i % 4))
+		}
+	}
+	return d
+}
+
+// kept returns the bits of the data that may be shown.
+func kept(ft policy.FrameTag) *[frame.MaxData]byte {
+	f := frame.Frame{Len: frame.MaxData}
+	for i := range f.Data {
+		f.Data[i] = 0xFF
+	}
+	ft.Mask(&f)
+	return &f.Data
+}
+
+func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdict {
+	f := frame.Frame{ID: id, Flags: flags, Len: 8}
+	v := &verdict{}
+	f.Data[0] = tester
+	if _, ok := tg.Alone(&f); !ok {
+		v.how = maybe
+	}
+	f.Data[0] = 0
+	ft, ok := tg.Alone(&f)
+	if !ok {
+		v.how = follow
+		return v
+	}
+	var m *dbc.Message
+	if t.o.DB != nil {
+		m = t.o.DB.Lookup(id, flags != 0)
+	}
+	if m == nil {
+		v.fixed = t.unknown
+		if v.how == always {
+			return t.unknownAs
+		}
+		return v
+	}
+	v.message, v.plan = m, m.Plan()
+	v.length = uint8(min(m.Length, frame.MaxData))
+	v.keys = map[*dbc.Signal]value{}
+	for _, s := range m.Signals {
+		v.keys[s] = value{key: jsonKey(s.Name)}
+	}
+	if m.Length > 8 {
+		v.fixed = t.unknown // of a classic frame; longer ones are worked out one by one
+		v.length = 0
+		return v
+	}
+	by := onlySwitch(m)
+	switch {
+	case !m.Multiplexed():
+		v.fixed = t.sample(ft, v, &f)
+	case by == nil || v.how == maybe:
+		v.how = ask
+	default:
+		v.how, v.by = switched, by
+		places := bitPlaces(by)
+		for n := range 1 << by.Size {
+			g := f
+			for i, p := range places {
+				g.Data[p/8] |= byte(n>>i&1) << (p % 8)
+			}
+			ft, _ := tg.Alone(&g)
+			v.when = append(v.when, t.sample(ft, v, &g))
+		}
+	}
+	return v
+}
+
+// sample is the decision on all frames that are like f, with the signals to write.
+func (t *table) sample(ft policy.FrameTag, v *verdict, f *frame.Frame) *decision {
+	d := t.decide(ft)
+	if t.o.To != JSONL {
+		return d
+	}
+	may := kept(ft)
+	for _, field := range v.plan.Fields(f, nil) {
+		if !t.o.safe() || shown(field.Signal, may) {
+			d.values = append(d.values, value{v.keys[field.Signal].key, &field})
+		}
+	}
+	return d
+}
+
+// shown reports whether every bit of the signal, and of the switches above it, may be shown.
+func shown(s *dbc.Signal, may *[frame.MaxData]byte) bool {
+	for ; s != nil; s = s.Under {
+		first, last := s.Bytes()
+		for b := first; b <= last; b++ {
+			if s.Bits(b)&^may[b] != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// onlySwitch returns the message's switch if it has exactly one of at most eight bits.
+func onlySwitch(m *dbc.Message) *dbc.Signal {
+	var by *dbc.Signal
+	for _, s := range m.Signals {
+		switch {
+		case s.Under == nil:
+		case by != nil && by != s.Under, s.Under.Under != nil, s.Under.Size > 8:
+			return nil
+		default:
+			by = s.Under
+		}
+	}
+	return by
+}
+
+// bitPlaces returns where each bit of a signal is, the lowest first: byte times eight plus bit.
+func bitPlaces(s *dbc.Signal) []int {
+	out := make([]int, s.Size)
+	first, last := s.Bytes()
+	for b := first; b <= last; b++ {
+		for k := range 8 {
+			if s.Bits(b)>>k&1 == 0 {
+				continue
+			}
+			f := frame.Frame{Len: frame.MaxData}
+			f.Data[b] = 1 << k
+			raw, _ := s.Raw(&f)
+			for i := range out {
+				if raw == 1<<i {
+					out[i] = b*8 + k
+				}
+			}
+		}
+	}
+	return out
+}
