@@ -136,10 +136,8 @@ func (b *block) fault(line []byte) {
 
 // quick decides on a classic data frame; nil: it is or may be part of a conversation.
 func (t *table) quick(f *frame.Frame, tg *policy.Tagger, p *pen) *decision {
-	var v *verdict
-	if f.Flags == 0 {
-		v = t.std[f.ID&frame.MaxStandardID]
-	} else if v = t.ext[f.ID]; v == nil {
+	v := t.find(f)
+	if v == nil {
 		return t.any(f, tg, p)
 	}
 	switch v.how {
@@ -160,6 +158,14 @@ func (t *table) quick(f *frame.Frame, tg *policy.Tagger, p *pen) *decision {
 		return t.unknown
 	}
 	return v.fixed
+}
+
+// find returns the verdict on an identifier, nil for a 29-bit one that no database names.
+func (t *table) find(f *frame.Frame) *verdict {
+	if f.Flags&frame.Extended == 0 {
+		return t.std[f.ID&frame.MaxStandardID]
+	}
+	return t.ext[f.ID]
 }
 
 // any asks the Tagger.
