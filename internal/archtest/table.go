@@ -42,6 +42,7 @@ var house = rules{
 		{dir: "dbc", may: []string{"internal/frame", "internal/reading"}},
 		{dir: "internal/policy", pure: true, may: []string{"internal/frame", "internal/isotp", "internal/reading",
 			"internal/obd", "internal/uds", "internal/obfcm", "dbc"}},
+		{dir: "internal/monitor", may: []string{"internal/frame", "internal/link", "internal/reading", "dbc", "internal/policy"}},
 		{dir: "internal/consent", pure: true},
 		{dir: "internal/recipient", may: []string{"internal/consent"}},
 		{dir: "internal/visit", pure: true, may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer"}},

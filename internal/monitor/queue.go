@@ -1,0 +1,148 @@
+package monitor
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"obdgate/internal/frame"
+	"obdgate/internal/link"
+)
+
+// maxWaiting is how many frames may wait to be written: some 11 MB, a third of a second of the fastest bus.
+const maxWaiting = 1 << 17
+
+// maxFaults in a row end the listening: a link that reports nothing else would keep a processor busy for nothing.
+const maxFaults = 1000
+
+// queue lies between the goroutine that receives and the one that writes. Its two buffers are exchanged, so that nothing
+// is allocated per frame.
+type queue struct {
+	wake chan struct{} // holds a token when there is something to take
+	room chan struct{} // holds a token when there may be room again
+	wait bool          // the feed waits when the queue is full, instead of losing frames
+
+	mu      sync.Mutex
+	waiting []frame.Frame
+	dropped uint64
+	faults  uint64
+	end     error // why no more will come
+	over    bool  // nobody takes any more
+}
+
+func newQueue(wait bool) *queue {
+	return &queue{wake: make(chan struct{}, 1), room: make(chan struct{}, 1), wait: wait}
+}
+
+// receive takes frames from the feed until it ends.
+func (q *queue) receive(ctx context.Context, feed Feed) {
+	row := 0
+	for {
+		f, err := feed.Recv(ctx)
+		switch {
+		case err == nil:
+			row = 0
+			if !q.put(&f) {
+				return
+			}
+			continue
+		case errors.Is(err, link.ErrGarbled), errors.Is(err, link.ErrBus):
+			q.mu.Lock()
+			q.faults++
+			q.mu.Unlock()
+			if row++; row < maxFaults && ctx.Err() == nil {
+				continue
+			}
+		}
+		q.mu.Lock()
+		q.end = err
+		q.mu.Unlock()
+		signal(q.wake)
+		return
+	}
+}
+
+// put adds a frame; false ends the receiving.
+func (q *queue) put(f *frame.Frame) bool {
+	for {
+		q.mu.Lock()
+		switch {
+		case q.over:
+			q.mu.Unlock()
+			return false
+		case len(q.waiting) < maxWaiting:
+			q.waiting = append(q.waiting, *f)
+			first := len(q.waiting) == 1
+			q.mu.Unlock()
+			if first {
+				signal(q.wake)
+			}
+			return true
+		case !q.wait:
+			q.dropped++
+			q.mu.Unlock()
+			return true
+		}
+		q.mu.Unlock()
+		<-q.room
+	}
+}
+
+// take gives all waiting frames for an empty buffer, and the end when there are none left.
+func (q *queue) take(empty []frame.Frame) ([]frame.Frame, error) {
+	q.mu.Lock()
+	batch := q.waiting
+	q.waiting = empty
+	var end error
+	if len(batch) == 0 {
+		end = q.end
+	}
+	q.mu.Unlock()
+	if len(batch) > 0 {
+		signal(q.room)
+	}
+	return batch, end
+}
+
+// abandon lets a waiting feed go on: nobody will take any more.
+func (q *queue) abandon() {
+	q.mu.Lock()
+	q.over = true
+	q.mu.Unlock()
+	signal(q.room)
+}
+
+func (q *queue) counters() (dropped, faults uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.dropped, q.faults
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Source is what a recording looks like; canlog.Source is one.
+type Source interface {
+	Next(f *frame.Frame) error
+}
+
+// Recorded makes a feed of a recording: as fast as it can be written down.
+func Recorded(s Source) Feed { return recorded{s} }
+
+type recorded struct{ s Source }
+
+func (r recorded) Recv(ctx context.Context) (f frame.Frame, err error) {
+	if f.Seq&1023 == 0 && ctx.Err() != nil {
+		return f, ctx.Err()
+	}
+	err = r.s.Next(&f)
+	if errors.Is(err, io.EOF) {
+		err = io.EOF
+	}
+	return f, err
+}
