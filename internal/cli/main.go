@@ -98,7 +98,7 @@ only where the customer has agreed.` + "\n",
 		return usage("see: "+c.CommandPath()+" --help", err)
 	})
 	root.AddCommand(p.demo(), p.scan(), p.consent(), p.visit(), p.upload(), p.recipient(), p.explain(), p.policy(), p.decode(),
-		p.ledger(), p.rights(), p.workshop(), p.sim(), p.doctor())
+		p.ledger(), p.rights(), p.workshop(), p.clear(), p.sim(), p.doctor())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetUsageTemplate(root.UsageTemplate() + exitHelp)
 	return root
