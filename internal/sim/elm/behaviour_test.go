@@ -275,11 +275,17 @@ func TestVersionLadder(t *testing.T) {
 func FuzzCommands(f *testing.F) {
 	for _, s := range []string{"ATZ", "AT SH 7E0\r0902", "0100\r\r\r", "ATMA\rx", "ATFCSD30\rATFCSM2\r0902", "ATPPFFON\rATWS", "ATBRD08", "\x00\xFF\x7F", "ATCEA60\r22D10D",
 		"ATSPA6\r01001", "ATSP3\rATSI", "ATLP\r \r", "AT@3ABCDEFGHIJKL", "STPX h:7E0, d:0100", "02010D0A", "ATCF18DAF110\rATCM1FFFFFFF\rATSP7\r09021", "ATAT0\rATST00\r0100F"} {
-		f.Add([]byte(s))
+		f.Add([]byte(s), uint8(0))
 	}
-	p, err := elm.ByName("genuine-2.2")
-	require.NoError(f, err)
-	f.Fuzz(func(t *testing.T, typed []byte) {
+	for _, s := range []string{"STPX h:7E0, l:2, r:1\r0100", "STPX h:6F1, d:22F190, x:12", "STCSEGR1\r0902", "STCSEGT1\r0102030405060708090A0B0C", "STPTO0\r0999",
+		"STCFCPA 6F112,612F1\rATCEA12\rATCRA612", "STFBA7E8,7FF\r0100", "STFFCC\r0902", "STP61\r0100", "STBR 500000", "STSBR 9600", "STPPMA 1000,7DF,3E00", "VTI"} {
+		f.Add([]byte(s), uint8(1))
+		f.Add([]byte(s), uint8(2))
+	}
+	f.Fuzz(func(t *testing.T, typed []byte, which uint8) {
+		names := []string{"genuine-2.2", "stn1110", "wican-pro", "v1.5", "ble-crlf"}
+		p, err := elm.ByName(names[int(which)%len(names)])
+		require.NoError(t, err)
 		synctest.Test(t, func(t *testing.T) {
 			v, err := sim.Load("golf8")
 			require.NoError(t, err)
