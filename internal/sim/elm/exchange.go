@@ -315,7 +315,11 @@ func (x *exchange) whole(f *frame.Frame) {
 		}
 		x.open[f.ID] = int(b[o]&0x0F)<<8 | int(b[o+1]) - (len(b) - o - 2)
 	case 2:
-		if x.open[f.ID] -= len(b) - o - 1; x.open[f.ID] <= 0 {
+		left, begun := x.open[f.ID]
+		if !begun {
+			return // of a control unit that babbles
+		}
+		if x.open[f.ID] = left - (len(b) - o - 1); x.open[f.ID] <= 0 {
 			x.ended++
 		}
 	default:
