@@ -166,8 +166,8 @@ func TestHints(t *testing.T) {
 		require.Equal(t, []string{"660 62D10D01"}, show(answers))
 		target := byte(0x60)
 		require.Equal(t, []link.Hint{
-			{Frames: 2, Wait: diag.DefaultP2, Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: &target},
-			{Wait: diag.DefaultP2Star, Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: &target},
+			{Frames: 2, Answers: 1, Wait: diag.DefaultP2, Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: &target},
+			{Answers: 1, Wait: diag.DefaultP2Star, Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: &target},
 		}, h.hints, "the repetition must wait longer and must not count on the frames of an unpatient answer")
 
 		h.hints = nil
