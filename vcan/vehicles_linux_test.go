@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,13 @@ func TestCarsAnswerTheSameOverTheKernelsBus(t *testing.T) {
 			want, protocol := read(t, inside)
 			require.NotEmpty(t, want)
 			serve(t, name)
-			got, overBus := read(t, open(t))
+			l := open(t)
+			got, overBus := read(t, l)
+			if !reflect.DeepEqual(want, got) {
+				// An emulated machine on a busy host may stand still for longer than an ECU's answer may take.
+				t.Log("answers differ; reading once more")
+				got, overBus = read(t, l)
+			}
 			require.Equal(t, want, got)
 			require.Equal(t, protocol, overBus)
 		})
