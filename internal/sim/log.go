@@ -15,7 +15,7 @@ type Request struct {
 	At    time.Duration // in the vehicle's time
 	ID    string        // identifier or header it was sent on, as candump prints it
 	ECUs  []string      // names of the ECUs that heard it; none when nobody listens there
-	Bytes []byte        // service byte first; the whole frame when nobody listens and it has no readable length
+	Bytes []byte        // service byte first; of a longer question that nobody takes, its beginning; the whole frame when it has no readable length
 }
 
 // OBFCM reports whether the question asks for fuel and energy consumption monitoring data: service 09 InfoTypes 16..1C or
@@ -58,8 +58,11 @@ func (l *requestLog) unheard(f *frame.Frame, now time.Duration) {
 	if len(b) == 0 || b[0]>>4 == 2 || b[0]>>4 == 3 {
 		return
 	}
-	if n := int(b[0]); n > 0 && n < len(b) {
+	switch n := int(b[0]); {
+	case n > 0 && n < len(b):
 		b = b[1 : 1+n]
+	case b[0]>>4 == 1 && len(b) > 2: // a first frame: the beginning of a longer question
+		b = b[2:]
 	}
 	l.add(Request{At: now, ID: f.IDString(), Bytes: bytes.Clone(b)})
 }
