@@ -98,7 +98,9 @@ only where the customer has agreed.` + "\n",
 		return usage("see: "+c.CommandPath()+" --help", err)
 	})
 	root.AddCommand(p.demo(), p.scan(), p.consent(), p.visit(), p.upload(), p.recipient(), p.explain(), p.policy(), p.decode(),
-		p.ledger(), p.rights(), p.workshop(), p.clear(), p.sim(), p.doctor())
+		p.classify(),
+		p.ledger(), p.rights(), p.workshop(), p.clear(), p.sim(), p.monitor(),
+		p.replay(), p.doctor())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetUsageTemplate(root.UsageTemplate() + exitHelp)
 	return root

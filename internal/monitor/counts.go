@@ -110,3 +110,30 @@ func (c *Counts) add(f *frame.Frame, tag policy.FrameTag) {
 		i.Personal++
 	}
 }
+
+// String is the identifier as candump prints it.
+func (i *ID) String() string {
+	f := frame.Frame{ID: i.ID}
+	if i.Extended {
+		f.Flags = frame.Extended
+	}
+	return f.IDString()
+}
+
+// Share is one category with its name.
+type Share struct {
+	policy.Category
+	Frames, Bytes, PersonalBytes uint64
+}
+
+// ByBytes are the categories heard, those with the most bytes first.
+func (c *Counts) ByBytes() []Share {
+	var out []Share
+	for name, k := range c.Categories {
+		out = append(out, Share{name, k.Frames, k.Bytes, k.PersonalBytes})
+	}
+	slices.SortFunc(out, func(a, b Share) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Category, b.Category))
+	})
+	return out
+}
