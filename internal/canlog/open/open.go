@@ -40,6 +40,41 @@ var ErrPacked = fmt.Errorf("%w: packed data that cannot be unpacked", canlog.Err
 // Reader returns the Source for what r holds. An empty recording is an empty candump log. The error is r's, or ErrPacked.
 // Nothing needs to be closed but r, by the caller.
 func Reader(r io.Reader) (canlog.Source, Format, error) {
+	in, format, err := choose(r)
+	if err != nil {
+		return nil, "", err
+	}
+	switch format {
+	case PCAPNG:
+		return pcapng.NewReader(in), format, nil
+	case BLF:
+		return blf.NewReader(in), format, nil
+	case ASC:
+		return asc.NewReader(in), format, nil
+	}
+	return canlog.NewReader(in), format, nil
+}
+
+// Text is Reader for those who read candump text themselves: it returns the unpacked text of a candump log, and a Source
+// for every other format; the other of the two is nil.
+func Text(r io.Reader) (text io.Reader, other canlog.Source, err error) {
+	in, format, err := choose(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch format {
+	case PCAPNG:
+		return nil, pcapng.NewReader(in), nil
+	case BLF:
+		return nil, blf.NewReader(in), nil
+	case ASC:
+		return nil, asc.NewReader(in), nil
+	}
+	return in, nil, nil
+}
+
+// choose looks at the beginning of the unpacked recording.
+func choose(r io.Reader) (*bufio.Reader, Format, error) {
 	in, err := unpack(&file{Reader: r})
 	if err != nil {
 		return nil, "", err
@@ -50,13 +85,13 @@ func Reader(r io.Reader) (canlog.Source, Format, error) {
 	}
 	switch {
 	case bytes.HasPrefix(head, []byte("\x0A\x0D\x0D\x0A")):
-		return pcapng.NewReader(in), PCAPNG, nil
+		return in, PCAPNG, nil
 	case bytes.HasPrefix(head, []byte("LOGG")):
-		return blf.NewReader(in), BLF, nil
+		return in, BLF, nil
 	case isASC(head):
-		return asc.NewReader(in), ASC, nil
+		return in, ASC, nil
 	}
-	return canlog.NewReader(in), Candump, nil
+	return in, Candump, nil
 }
 
 // unpack takes gzip or zstd off, where one is there.

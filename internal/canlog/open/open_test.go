@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -137,4 +138,20 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Who parses candump text himself gets the text, byte for byte, packed or not; and of everything else a Source.
+func TestText(t *testing.T) {
+	const log = "(1690000000.123456) can0 7E8#0641\n# note\ndamaged"
+	text, other, err := open.Text(strings.NewReader(log))
+	require.NoError(t, err)
+	require.Nil(t, other)
+	got, err := io.ReadAll(text)
+	require.NoError(t, err)
+	require.Equal(t, log, string(got))
+
+	text, other, err = open.Text(strings.NewReader("date Mon Jan 1 00:00:00 2024\nbase hex  timestamps absolute\n"))
+	require.NoError(t, err)
+	require.Nil(t, text)
+	require.NotNil(t, other)
 }
