@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -17,7 +18,13 @@ func (r *reader) readMileage(ctx context.Context) error {
 		return nil
 	}
 	quick := r.o.Plan.Depth() != Full
-	for _, row := range odometer.ForMaker(r.s.VIN.WMI()) {
+	type question struct {
+		to      isotp.Address
+		payload string
+	}
+	asked := map[question]bool{} // kilometres and miles of one cluster stand in one answer
+	rows := odometer.ForMaker(r.s.VIN.WMI())
+	for _, row := range rows {
 		to := row.Address()
 		if quick && r.hasMileage() {
 			return nil
@@ -25,15 +32,29 @@ func (r *reader) readMileage(ctx context.Context) error {
 		if to.Extended29 != r.bus.Functional.Extended {
 			continue // another kind of identifiers would have an adapter look for the bus anew
 		}
+		q := question{to, string(row.Payload)}
+		if asked[q] {
+			continue
+		}
+		asked[q] = true
 		e := r.known(to)
 		if _, emission := isotp.OBDResponder(to.Rx, to.Extended29); emission && e == nil || e != nil && e.noDIDs && row.Payload[0] == 0x22 {
 			continue // not there, or it has said that it does not know the service
 		}
-		offset, width := row.Place()
-		r.tags.tagger.Expect(policy.Place{Addr: to, Question: row.Payload, Offset: offset, Width: width, Key: row.Key()})
+		for _, o := range rows {
+			if o.Address() == to && string(o.Payload) == q.payload {
+				offset, width := o.Place()
+				r.tags.tagger.Expect(policy.Place{Addr: to, Question: o.Payload, Offset: offset, Width: width, Key: o.Key()})
+			}
+		}
 		answers, err := r.probe(ctx, to, row.Payload)
 		if err != nil {
 			return err
+		}
+		for _, a := range answers {
+			if e == nil {
+				a.ecu.known, a.ecu.name = true, cmp.Or(a.ecu.name, row.ECU)
+			}
 		}
 		r.keep(row.Payload, answers, never)
 	}
