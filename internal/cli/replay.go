@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type replayOptions struct {
 	on, ids  string
 	speed    float64
 	loops    int
-	from, to float64
+	piece    string
 	answer   bool
 }
 
@@ -42,7 +43,7 @@ the recording stay unanswered and are counted.
 
 LINK is can://vcan0, or just vcan0.`,
 		Example: `  obdgate replay car.log --on vcan0
-  obdgate replay drive.blf --on can://vcan0 --speed 10 --id 7E8,100-1FF --from 30 --to 90
+  obdgate replay drive.blf --on can://vcan0 --speed 10 --id 7E8,100-1FF --seconds 30-90
   obdgate replay car.log.zst --on vcan0 --answer`,
 		RunE: func(c *cobra.Command, args []string) error { return p.runReplay(c.Context(), args[0], o) },
 	}
@@ -51,8 +52,7 @@ LINK is can://vcan0, or just vcan0.`,
 	f.Float64Var(&o.speed, "speed", 1, "times as fast as recorded; 0 as fast as the bus takes it")
 	f.IntVar(&o.loops, "loop", 1, "play so many times; 0 until interrupted")
 	f.StringVar(&o.ids, "id", "", "only these identifiers: 7E8,100-1FF,18DAF110")
-	f.Float64Var(&o.from, "from", 0, "leave out what was recorded in the first so many seconds")
-	f.Float64Var(&o.to, "to", 0, "and what came after so many; 0 to the end")
+	f.StringVar(&o.piece, "seconds", "", "only this piece, in seconds since the first frame: 30-90, 30-, -90")
 	f.BoolVar(&o.answer, "answer", false, "play the car: answer when asked, send nothing else")
 	return c
 }
@@ -66,16 +66,42 @@ func (o replayOptions) selection() (s play.Selection, err error) {
 		return s, usage("--speed 1 as recorded, 10 ten times as fast, 0 at once", fmt.Errorf("a speed of %v", o.speed))
 	case o.loops < 0:
 		return s, usage("--loop 3, or --loop 0 until interrupted", fmt.Errorf("%d loops", o.loops))
-	case !(o.from >= 0 && o.from < 1e8 && o.to >= 0 && o.to < 1e8) || o.to > 0 && o.to < o.from:
-		return s, usage("seconds since the first frame, --from before --to", errors.New("no such piece of a recording"))
-	case o.answer && (o.ids != "" || o.from != 0 || o.to != 0 || o.loops != 1):
+	case o.answer && (o.ids != "" || o.piece != "" || o.loops != 1):
 		return s, usage("--answer plays the whole car; only --speed goes with it", errors.New("--answer with a selection"))
 	}
 	if err := s.ParseIDs(o.ids); err != nil {
 		return s, usage("", err)
 	}
-	s.From, s.To = time.Duration(o.from*float64(time.Second)), time.Duration(o.to*float64(time.Second))
+	if s.From, s.To, err = seconds(o.piece); err != nil {
+		return s, usage("--seconds 30-90, --seconds 30- or --seconds -90", err)
+	}
 	return s, nil
+}
+
+// seconds reads "30-90", "30-", "-90" and "".
+func seconds(text string) (from, to time.Duration, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	a, b, ok := strings.Cut(text, "-")
+	bad := fmt.Errorf("%q is no piece of a recording", text)
+	if !ok {
+		return 0, 0, bad
+	}
+	for s, d := range map[string]*time.Duration{a: &from, b: &to} {
+		if s == "" {
+			continue
+		}
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(n >= 0 && n < 1e8) {
+			return 0, 0, bad
+		}
+		*d = time.Duration(n * float64(time.Second))
+	}
+	if b != "" && to <= from {
+		return 0, 0, bad
+	}
+	return from, to, nil
 }
 
 func (p *program) runReplay(ctx context.Context, path string, o replayOptions) error {
