@@ -22,11 +22,11 @@ import (
 )
 
 type replayOptions struct {
-	on, ids  string
-	speed    float64
-	loops    int
-	piece    string
-	answer   bool
+	on, ids string
+	speed   float64
+	loops   int
+	piece   string
+	answer  bool
 }
 
 func (p *program) replay() *cobra.Command {
