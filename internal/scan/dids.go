@@ -47,6 +47,7 @@ func (r *reader) dids(ctx context.Context, e *ecu, ids []uint16, c claim) ([]ans
 			}
 			all, group = append(all, answers...), rest
 		}
+		gave := false
 		for _, id := range group {
 			if e.noDIDs {
 				break
@@ -57,9 +58,10 @@ func (r *reader) dids(ctx context.Context, e *ecu, ids []uint16, c claim) ([]ans
 			}
 			all = append(all, answers...)
 			if n > 1 && answered(answers, e) {
-				e.oneDID = true // knows it, and did not say so when asked for several
+				e.oneDID, gave = true, true // knows it, and did not say so when asked for several
 			}
 		}
+		e.frankDIDs = e.frankDIDs || n > 1 && len(group) == n && !gave
 	}
 	return all, nil
 }
@@ -91,8 +93,8 @@ func (r *reader) combined(ctx context.Context, e *ecu, group []uint16, c claim) 
 	case !spoke(answers, e) && c != certain && !e.heardDIDs, code == nrcNoService && refused, code == nrcNoServiceHere && refused:
 		e.noDIDs = c != certain
 		return nil, group[:0], nil
-	case refused && code == nrcOutOfRange && c != certain && e.heardDIDs:
-		return nil, nil, nil // has told others: it has none of these
+	case refused && code == nrcOutOfRange && c != certain && (e.heardDIDs || e.frankDIDs):
+		return nil, nil, nil // has told others, or was right before: it has none of these
 	case refused && (code == nrcLength || code == nrcTooLong):
 		e.oneDID = true
 	}

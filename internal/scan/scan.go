@@ -97,6 +97,7 @@ type ecu struct {
 	unit      bool      // beyond the emission ones: it has no service 01
 	oneDID    bool      // takes one data identifier at a time
 	heardDIDs bool      // has answered service 22
+	frankDIDs bool      // what it refused together it refused alone too
 	noDIDs    bool      // does not know service 22
 	noReports [256]bool // of service 19, by sub-function
 
