@@ -52,6 +52,12 @@ type adapter struct {
 	banner string // ATI
 	stn    string // STI, "" where there is none
 	can    adapterCan
+	fatal  bool          // ERR94: the controller may look for buses only after AT FE
+	trip   time.Duration // shortest round trip of a command, 0 = unknown
+	tail   time.Duration // how long the adapter goes on waiting when everybody has answered, 0 = unknown
+	tails  int           // how often that was measured
+	uncut  int           // how often a character did not end its wait
+	grace  time.Duration // from the last answer to ending the wait; negative = it is not ended
 	have   settings
 	sums   checksums
 }
@@ -93,6 +99,12 @@ func (a *adapter) ready(w settings) error {
 				a.lost = true
 				return err
 			}
+			if a.fatal { // from 1.3a on; without it the controller looks for no bus until it loses power
+				a.fatal = false
+				if _, err := a.at("ATFE"); err != nil {
+					return err
+				}
+			}
 		}
 		err := a.apply(w)
 		if err == nil && !a.lost && !a.dirty {
@@ -108,6 +120,15 @@ func (a *adapter) ready(w settings) error {
 }
 
 func (a *adapter) talk(stop <-chan struct{}, cmd string, lim limits) error {
+	return a.question(stop, cmd, lim, tracker{}, 0)
+}
+
+// countGrace is how long after the last answer a prompt may take where the adapter was told how many to expect.
+const countGrace = 50 * time.Millisecond
+
+// question is talk for a request whose answers t follows; when all are there the adapter's wait is ended after grace, if
+// that is worth a character and its round trip.
+func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t tracker, grace time.Duration) error {
 	if a.until > 0 {
 		left := a.until - a.now()
 		if left <= 0 {
@@ -117,15 +138,38 @@ func (a *adapter) talk(stop <-chan struct{}, cmd string, lim limits) error {
 	}
 	a.discard()
 	a.rep.begin(cmd)
+	a.rep.track = t
+	a.grace = -1
+	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > 2*a.trip+4*time.Millisecond) && (a.tails > 0 || a.trip < cutTrip) {
+		a.grace = grace
+	}
+	began := a.now()
 	if err := a.write(cmd + "\r"); err != nil {
 		return err
 	}
 	err := a.listen(stop, lim)
-	if errors.Is(err, errTimeout) || errors.Is(err, errStopped) {
+	switch {
+	case errors.Is(err, errTimeout):
+		if a.rep.cutOff {
+			a.uncut++
+			a.can.noCut = a.can.noCut || a.uncut > 2
+		}
 		a.dirty = true
+	case errors.Is(err, errStopped):
+		a.dirty = true
+	case err == nil && t.want > 0 && !a.rep.cutOff && grace == 0 && a.rep.track.complete():
+		a.tails++
+		a.tail += (a.now() - a.rep.last - a.tail) / time.Duration(min(a.tails, 4))
+	case err == nil && t.want == 0 && a.rep.status.has(OK):
+		if d := a.now() - began; a.trip == 0 || d < a.trip {
+			a.trip = max(d, time.Microsecond)
+		}
 	}
 	return err
 }
+
+// cutTrip is the longest round trip at which a wait is ended without having been measured: on a cable, not on a radio.
+const cutTrip = 15 * time.Millisecond
 
 func (a *adapter) write(s string) error {
 	a.out = append(a.out[:0], s...)
@@ -169,7 +213,12 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 	end := a.now() + lim.total
 	next := a.now() + lim.quiet
 	for {
-		a.timer.Reset(max(0, min(end, next)-a.now()))
+		due := min(end, next)
+		cut := a.rep.track.want > 0 && a.grace >= 0 && !a.rep.cutOff && a.rep.track.complete()
+		if cut {
+			due = min(due, a.rep.last+a.grace)
+		}
+		a.timer.Reset(max(0, due-a.now()))
 		select {
 		case b, ok := <-a.pump.rx:
 			if !ok {
@@ -188,7 +237,15 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			}
 			next = a.now() + quiet
 		case <-a.timer.C:
-			return errTimeout
+			if !cut || a.now() < a.rep.last+a.grace {
+				return errTimeout
+			}
+			// A space: busy, the adapter stops and swallows it; idle, it is no part of the next command.
+			a.rep.cutOff = true
+			if err := a.write(" "); err != nil {
+				return err
+			}
+			next = a.now() + breakLimit
 		case <-stop:
 			a.timer.Stop()
 			return errStopped
@@ -287,6 +344,7 @@ func (a *adapter) at(cmd string) (statusSet, error) {
 			return 0, err
 		}
 		a.lost = a.lost || a.rep.status.reset()
+		a.fatal = a.fatal || a.rep.status.has(CANFatal)
 		switch {
 		case try > 0 && err != nil:
 			return 0, fmt.Errorf("%w: %s is not answered in time", link.ErrGarbled, cmd)
@@ -347,12 +405,13 @@ func (a *adapter) run(w settings) error {
 			return refusal(c.text)
 		}
 	}
-	if a.can.noPair && !had.noPair { // flow control the other way, then
-		a.have = w
-		a.have.flow, a.have.flowExt = 0, 0
-		return a.run(w)
-	}
 	a.have = w
+	if a.can.noPair != had.noPair {
+		a.have.pairs = [maxPairs]pair{}
+	}
+	if a.can.noFilter != had.noFilter || a.can.noMask != had.noMask {
+		a.have.pattern, a.have.mask = 0, 0
+	}
 	return nil
 }
 

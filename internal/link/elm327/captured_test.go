@@ -34,7 +34,7 @@ func TestCapturedText(t *testing.T) {
 		require.True(t, r.feed([]byte(strings.ReplaceAll(c.text, "\n", "\r")+"\r\r>"), 0), c.source)
 		accept := c.accept
 		if accept == nil {
-			accept = (&settings{proto: 6}).accepts()
+			accept = accepted(&askSupport, link.Hint{})
 		}
 		o := judge(&r, expectation{kind: c.kind, seen: new(shapes), accept: accept}, nil)
 		require.Equal(t, c.frames, ids(o.frames), c.source)

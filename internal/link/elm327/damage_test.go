@@ -54,7 +54,7 @@ func FuzzLostCharacters(f *testing.F) {
 		if !r.feed(append(cut, "\r>"...), 0) {
 			t.Fatal("no prompt")
 		}
-		o := judge(&r, expectation{kind: can11, seen: &seen, accept: (&settings{proto: 6}).accepts()}, nil)
+		o := judge(&r, expectation{kind: can11, seen: &seen, accept: accepted(&askSupport, link.Hint{})}, nil)
 		if len(gone) > 0 && o.bad == nil && !lineEndsOnly(gone, whole) {
 			t.Fatalf("the loss was not noticed: %q", cut)
 		}

@@ -32,6 +32,7 @@ type Link struct {
 	proto  protocol
 	frames []frame.Frame
 	seen   shapes
+	ecus   []uint32 // that have answered on the standard 11-bit identifiers
 
 	jobs chan *job
 	stop chan struct{} // closed by Close

@@ -183,6 +183,16 @@ func (l *lengths) check(f *frame.Frame, ext bool) error {
 	return nil
 }
 
+// open reports whether more was to come.
+func (l *lengths) open() bool {
+	for _, left := range l.left[:l.n] {
+		if left > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // checksums says whether an adapter prints the checksum of K-line and J1850 messages.
 type checksums uint8
 

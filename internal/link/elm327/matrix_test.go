@@ -44,11 +44,7 @@ func (c cell) deadline() time.Duration {
 }
 
 // knownDefects are losses that are not named yet, with the reason. One that no longer happens must be taken out.
-var knownDefects = map[string]string{
-	"unable-once":  "after one UNABLE TO CONNECT a car of classic OBD is read as one that knows only UDS",
-	"genuine-1.0":  "CRA refused, CF and CM not tried: control units beyond 7E8..7EF are not heard",
-	"genuine-1.2a": "CRA refused, CF and CM not tried: control units beyond 7E8..7EF are not heard",
-}
+var knownDefects = map[string]string{}
 
 // defect is the key of the known defect that explains a silent loss, "" = none.
 func (c cell) defect() string {

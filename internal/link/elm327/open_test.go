@@ -27,6 +27,16 @@ func opening(t *testing.T, c *chip, bauds []int) (l *Link, took time.Duration, e
 	return l, time.Since(began), err
 }
 
+// slowReset is a chip whose defaults cannot be had without a reset that takes its time.
+func slowReset(d time.Duration) func(string, int) (say, bool) {
+	return func(cmd string, _ int) (say, bool) {
+		if cmd == "ATD" {
+			return say{text: "?\r\r>"}, true
+		}
+		return say{banner, d}, cmd == "ATWS"
+	}
+}
+
 func TestOpening(t *testing.T) {
 	reset := func(f func(cmd string) (string, bool)) func(string, int) (say, bool) {
 		return func(cmd string, _ int) (say, bool) {
@@ -55,13 +65,13 @@ func TestOpening(t *testing.T) {
 		{name: "rate found", chip: &chip{script: on(nil), count: map[string]int{}, baud: 500000}, bauds: rates, want: "ELM327 v1.4b", within: 5 * time.Second},
 		{name: "STN behind an old name", chip: newChip(on(map[string]string{"STI": "STN1110 v4.2.0\r\r>"})), bauds: []int{115200},
 			want: "ELM327 v1.4b (STN1110 v4.2.0)", within: time.Second},
-		{name: "junk and NULs around the banner", chip: newChip(on(map[string]string{"ATWS": "\x00\x00\xFC\r\rELM327 v1.5\r\r>", "ATI": "ELM327 v1.5\r\r>"})),
+		{name: "junk and NULs around the banner", chip: newChip(on(map[string]string{"ATD": "?\r\r>", "ATWS": "\x00\x00\xFC\r\rELM327 v1.5\r\r>", "ATI": "ELM327 v1.5\r\r>"})),
 			bauds: []int{38400}, want: "ELM327 v1.5", within: time.Second},
-		{name: "no warm start", chip: newChip(on(map[string]string{"ATWS": "?\r\r>"})), bauds: []int{38400}, want: "ELM327 v1.4b", within: time.Second,
+		{name: "no warm start", chip: newChip(on(map[string]string{"ATD": "?\r\r>", "ATWS": "?\r\r>"})), bauds: []int{38400}, want: "ELM327 v1.4b", within: time.Second,
 			check: func(t *testing.T, c *chip) { require.Contains(t, c.said(), "ATZ") }},
-		{name: "no reset at all", chip: newChip(on(map[string]string{"ATWS": "?\r\r>", "ATZ": "?\r\r>"})), bauds: []int{38400}, want: "ELM327 v1.4b",
+		{name: "no reset at all", chip: newChip(on(map[string]string{"ATD": "?\r\r>", "ATWS": "?\r\r>", "ATZ": "?\r\r>"})), bauds: []int{38400}, want: "ELM327 v1.4b",
 			within: 2 * time.Second, check: func(t *testing.T, c *chip) { require.Contains(t, c.said(), "ATD") }},
-		{name: "slow to restart", chip: newChip(func(cmd string, _ int) (say, bool) { return say{banner, 1200 * time.Millisecond}, cmd == "ATWS" }),
+		{name: "slow to restart", chip: newChip(slowReset(1200 * time.Millisecond)),
 			bauds: []int{38400}, want: "ELM327 v1.4b", within: 2 * time.Second},
 		{name: "busy with another program's question", chip: func() *chip {
 			c := newChip(on(nil))
@@ -122,7 +132,7 @@ func TestALinkThatDropsOnReset(t *testing.T) {
 				c.unplug()
 				return say{}, true
 			}
-			return say{}, false
+			return say{text: "?\r\r>"}, cmd == "ATD" && c.opened == 1
 		})
 		l, _, err := opening(t, c, []int{38400})
 		require.NoError(t, err)
@@ -136,7 +146,7 @@ func TestOpeningEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(700*time.Millisecond, cancel)
-		c := newChip(func(cmd string, _ int) (say, bool) { return say{banner, time.Minute}, cmd == "ATWS" })
+		c := newChip(slowReset(time.Minute))
 		began := time.Now()
 		_, err := start(ctx, address{uri: "elm:test"}, c.open, []int{38400})
 		require.ErrorIs(t, err, context.Canceled)

@@ -16,6 +16,9 @@ type outcome struct {
 	bad    error    // the first damaged line, nil = none
 	odd    []uint32 // identifiers of lines refused for their length alone
 	flow   bool     // a long answer began and nothing of it followed
+	stuck  uint32   // the ECU it came from
+	short  bool     // some long answer is not whole
+	alien  bool     // a frame of an identifier that was not asked
 }
 
 // expectation is what the lines of a reply should look like.
@@ -60,7 +63,9 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 			err = ParseLegacy(data, x.sums, &f)
 		} else if err = parseCAN(data, bits, &f); err == nil {
 			var ok bool
-			if ok, err = x.seen.expected(&f, x.accept); !ok && err == nil {
+			ok, err = x.seen.expected(&f, x.accept)
+			o.alien = o.alien || !ok
+			if !ok && err == nil {
 				return
 			}
 			if err == nil {
@@ -88,6 +93,7 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 			switch f.Data[i] >> 4 {
 			case 1:
 				begun++
+				o.stuck = f.ID
 			case 2:
 				begun = 0
 			}
@@ -96,6 +102,7 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 		o.frames = append(o.frames, f)
 	})
 	o.flow = begun > 0
+	o.short = long.open()
 	if o.status.has(BufferFull) {
 		o.frames = o.frames[:0] // what came before may be cut anywhere
 	}

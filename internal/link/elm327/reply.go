@@ -25,6 +25,7 @@ type Splitter struct {
 	over bool
 	old  bool // the line in buf has been delivered
 	Junk int  // bytes dropped so far, NULs not counted
+	lf   bool // a line feed has come: AT L1
 }
 
 // Next takes bytes from b until something is complete and returns what is left of b. After LineEnd the line is in Line
@@ -36,6 +37,7 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 	for i, c := range b {
 		switch {
 		case c == '\r' || c == '\n':
+			s.lf = s.lf || c == '\n'
 			if s.n > 0 || s.over {
 				s.old = true
 				return b[i+1:], LineEnd
@@ -84,7 +86,12 @@ type reply struct {
 	any    bool // some byte came
 	long   bool // the adapter said that it needs longer: a search, a slow initialisation
 	later  bool // an ECU said that it needs longer (7F .. 78)
+	waited bool // it has said so in this reply
 	data   bool // the prompt was DATA>
+	track  tracker
+	cutOff bool          // we ended the adapter's wait, everybody having answered
+	last   time.Duration // when the last line came
+	end    time.Duration // when the prompt came
 }
 
 // begin makes r ready for the reply to cmd.
@@ -111,6 +118,7 @@ func (r *reply) feed(b []byte, now time.Duration) bool {
 				// A prompt without any answer is one that was late or doubled: every command says something.
 				continue
 			}
+			r.end = now
 			return true
 		}
 	}
@@ -130,10 +138,20 @@ func (r *reply) line(now time.Duration) {
 	r.status.add(s)
 	r.long = r.long || s == Searching || s == BusInit
 	r.later = len(data) > 0 && isPending(data)
+	r.waited = r.waited || r.later
 	r.text = append(r.text, line...)
 	r.ends = append(r.ends, len(r.text))
 	r.at = append(r.at, now)
+	r.last = now
+	if len(data) > 0 {
+		r.track.line(data)
+	} else if s != Searching && s != BusInit && !(s == Stopped && r.cutOff) {
+		r.track.odd = true
+	}
 }
+
+// ended reports whether the prompt has come.
+func (r *reply) ended() bool { return r.end > 0 }
 
 // lines calls f for each line.
 func (r *reply) lines(f func(line []byte, at time.Duration)) {

@@ -3,6 +3,7 @@ package elm327
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"obdgate/internal/frame"
@@ -45,7 +46,7 @@ func (l *Link) serve(j *job) ([]frame.Frame, error) {
 	if isFlowControl(&j.frame, ext) {
 		return nil, nil
 	}
-	if _, err := request(&j.frame, ext, 0); err != nil {
+	if _, err := request(&j.frame, ext, 0, false); err != nil {
 		return nil, err
 	}
 	k := kindOf(&j.frame)
@@ -130,9 +131,42 @@ func (l *Link) silent(err error) error {
 
 var errNobody = errors.New("no protocol of this kind is answered")
 
-// attempts of one request: the first, and one repetition after damage. Another is allowed where only the
-// expected-responses digit was refused.
+// attempts of one request: the first, and one repetition after damage. Another is allowed where only a way of asking was
+// refused.
 const attempts = 2
+
+// prepare brings the adapter to what a request needs. What it refuses on the way is gone round.
+func (l *Link) prepare(j *job, p protocol, first bool) (settings, error) {
+	h := j.hint
+	if first && l.proto == noProtocol && p.kind() != legacy {
+		h.Wait = firstWait
+	}
+	for range 4 {
+		had := l.a.can
+		w := want(&j.frame, h, p, had, l.a.have, l.ecus)
+		if err := l.a.ready(w); err != nil {
+			return w, err
+		}
+		if l.a.can == had {
+			return w, nil
+		}
+	}
+	return l.a.have, nil
+}
+
+// count is how many lines, or with STPX answers, a request draws; 0 = the adapter's timer decides. An ECU that has asked
+// for patience is waited for: its "pending" would count.
+func (l *Link) count(j *job, in bool) int {
+	switch {
+	case l.proto == noProtocol, j.hint.Wait > time.Second:
+		return 0
+	case in && !l.a.can.framesPX:
+		return j.hint.Answers
+	case !in && l.a.can.noDigit:
+		return 0
+	}
+	return j.hint.Frames
+}
 
 // ask puts the request on protocol p and returns the frames heard. The error says what was wrong with the last attempt;
 // good frames come with it.
@@ -141,19 +175,19 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 	ext := j.hint.Ext != nil
 	o := outcome{bad: errRestarts}
 	odd := "" // the reply before, where it had lines of unusual length
+	longer := false
+	more := 4 // tries that only change the way of asking
 	for try := 0; try < attempts; try++ {
 		if j.stopped() {
 			return nil, errStopped
 		}
-		w := want(&j.frame, j.hint, p, a.can)
-		if err := a.ready(w); err != nil {
+		w, err := l.prepare(j, p, !longer)
+		if err != nil {
 			return nil, err
 		}
-		expect := j.hint.Frames
-		if a.can.noDigit || l.proto == noProtocol {
-			expect = 0
-		}
-		text, err := request(&j.frame, ext, expect)
+		in := inLine(&j.frame, j.hint, a.can)
+		expect := l.count(j, in)
+		text, err := request(&j.frame, ext, expect, in)
 		if err != nil {
 			return nil, err
 		}
@@ -162,8 +196,8 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			continue
 		}
 		j.acknowledge(nil)
-		err = a.talk(j.stop, text, l.patience(p, w))
-		if errors.Is(err, errTimeout) {
+		err = a.question(j.stop, text, l.patience(p, w), l.follow(j), graceFor(expect))
+		if errors.Is(err, errTimeout) && !a.rep.track.complete() {
 			o = outcome{bad: errNoPrompt}
 			if a.rep.any {
 				continue
@@ -173,39 +207,58 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			}
 			continue
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errTimeout) {
 			return nil, err
 		}
-		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: w.accepts()}
+		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: accepted(&j.frame, j.hint)}
 		o = judge(&a.rep, x, l.frames)
 		if len(o.odd) > 0 && try > 0 && a.rep.payload() == odd {
 			l.seen.believe(o.odd)
 			o = judge(&a.rep, x, o.frames)
 		}
+		if a.rep.cutOff && a.rep.track.complete() {
+			o.status.remove(Stopped) // it was us
+		}
 		l.frames = o.frames
+		a.fatal = a.fatal || o.status.has(CANFatal)
+		a.can.noWide = a.can.noWide || o.alien && w.mask == diagnostic
 		switch {
 		case len(o.odd) > 0:
 			odd = a.rep.payload()
 		case o.status.reset():
 			a.lost = true
 			continue
-		case o.status.has(NotUnderstood) && len(text)%2 == 1:
+		case o.status.has(NotUnderstood) && !in && len(text)%2 == 1:
 			a.can.noDigit = true
 			try-- // once only: the next request has no digit
 			continue
+		case o.status.has(NotUnderstood) && in && try > 0:
+			a.can.noPX = true
+			try--
+			continue
 		case o.status.has(NotUnderstood):
 			o.bad = errRefused
+			continue
+		case o.clean() && more > 0 && l.otherWay(&o, &w, in, expect):
+			more--
+			try--
+			continue
+		case o.clean() && len(o.frames) == 0 && l.proto == noProtocol && p.kind() != legacy && try == 0:
+			longer = true // once more: what is missed here makes a car look like another
 			continue
 		case o.clean():
 			if p.kind() == legacy && len(o.frames) > 0 && a.sums == sumUnknown {
 				a.sums = sumPrinted
 			}
 			l.seen.learn(o.frames, ext)
+			l.meet(o.frames)
 			return o.frames, l.flowError(&o, &w)
 		case errors.Is(o.bad, errNoChecksum) && try == 0:
 			a.sums = l.sameTwice(j, p, w)
+		case o.bad != nil && l.proto == noProtocol && p.kind() != legacy && !a.can.resetsOSP:
+			a.can.resetsOSP, a.have.format = true, false // the new protocol may have cost the format
 		case o.status.any(CANError, BusError, BusBusy, FeedbackError, BusInitError, UnableToConnect, Internal):
-			if l.proto == noProtocol || try == attempts-1 {
+			if l.proto == noProtocol && !o.status.any(UnableToConnect, BusInitError) || try == attempts-1 {
 				return o.frames, o.err() // while searching, the next protocol is the better second try
 			}
 			if err := l.pause(j, 100*time.Millisecond); err != nil {
@@ -218,6 +271,57 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		}
 	}
 	return o.frames, o.err()
+}
+
+// follow makes the tracker of a request's answers.
+func (l *Link) follow(j *job) tracker {
+	if j.frame.Is(frame.Legacy) || l.proto == noProtocol {
+		return tracker{}
+	}
+	bits := 11
+	if j.frame.Is(frame.Extended) {
+		bits = 29
+	}
+	return tracker{want: j.hint.Answers, bits: bits, ext: j.hint.Ext != nil, one: len(j.hint.Accept) == 1, take: accepted(&j.frame, j.hint)}
+}
+
+func graceFor(expect int) time.Duration {
+	if expect > 0 {
+		return countGrace
+	}
+	return 0
+}
+
+// otherWay looks at what a good reply says about how this adapter works, and reports whether the request should be put
+// another way: OK to a command proves nothing, only its effect does.
+func (l *Link) otherWay(o *outcome, w *settings, in bool, expect int) bool {
+	a := l.a
+	switch {
+	case in && expect > 0 && o.short && !a.can.framesPX && a.rep.end-a.rep.last < countGrace:
+		a.can.framesPX = true // it stopped in the middle of an answer
+	case !o.flow, a.rep.waited: // after a "pending" it is the adapter's window that was too short
+		return false
+	case w.pairs != [maxPairs]pair{} && w.ext == 0 && w.proto.kind() == can11 && o.stuck&0x7F8 == 0x7E8 && !slices.Contains(l.ecus, o.stuck):
+		l.ecus = append(l.ecus, o.stuck) // it has no pair yet
+	case w.pairs != [maxPairs]pair{} && w.ext > 0 && a.can.extPair < pairByAT:
+		a.can.extPair++
+		a.have.pairs = unknownPairs
+	case w.flow != 0 && !a.can.flowFull && !a.can.noFlow:
+		a.can.flowFull = true
+		a.have.flow, a.have.flowHeader, a.have.flowData = unknownFlow, 0, 0
+	default:
+		return false
+	}
+	return true
+}
+
+// meet remembers the ECUs of ISO 15765-4 that have answered.
+func (l *Link) meet(frames []frame.Frame) {
+	for i := range frames {
+		if f := &frames[i]; f.Flags == 0 && f.ID&0x7F8 == 0x7E8 && !slices.Contains(l.ecus, f.ID) {
+			l.ecus = append(l.ecus, f.ID)
+		}
+	}
 }
 
 var (

@@ -2,6 +2,7 @@ package elm327
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"obdgate/internal/frame"
@@ -92,6 +93,46 @@ type settings struct {
 	mask    uint32
 	flow    uint32 // flow control goes to this identifier, 0 = the adapter's own choice
 	flowExt int    // address byte in front of flow control + 1, 0 = none
+
+	// What the adapter keeps although it is not in force now, so that it need not be sent again.
+	flowHeader uint32
+	flowData   int // flowExt of the data sent + 1, 0 = none
+	pairs      [maxPairs]pair
+}
+
+// pair is a flow control pair of an STN chip: what comes from rx is answered to tx.
+type pair struct {
+	tx, rx uint32
+	ext    int // address byte + 1, 0 = none
+}
+
+// unknownFlow is no identifier: whom flow control goes to is not known.
+const unknownFlow = ^uint32(0)
+
+// maxPairs is how many are kept before they are cleared and begun anew.
+const maxPairs = 12
+
+// unknownPairs are to be cleared.
+var unknownPairs = [maxPairs]pair{{tx: 1}}
+
+func (s *settings) paired(p pair) bool {
+	for _, q := range s.pairs {
+		if q == p {
+			return true
+		}
+	}
+	return false
+}
+
+// pair adds p; it reports whether there is room.
+func (s *settings) pair(p pair) bool {
+	for i := range s.pairs {
+		if s.pairs[i] == (pair{}) {
+			s.pairs[i] = p
+			return true
+		}
+	}
+	return false
 }
 
 // adapterCan is what an adapter has refused or shown so far. Nothing is believed from its name.
@@ -100,11 +141,30 @@ type adapterCan struct {
 	noDigit  bool // the expected-responses digit is not understood
 	noFlow   bool // AT FC SH, SD or SM refused
 	noPair   bool // ST CFCPA refused
-	noFilter bool // AT CRA or CF/CM refused
+	noFilter bool // AT CRA refused
+	noMask   bool // AT CF or CM refused
+	noWide   bool // a filter for all ECUs at once has no effect, or lets other traffic through
 	noExt    bool // AT CEA refused
 	noST     bool // AT ST refused
 	stn      bool // answers STI: the ST commands exist
+
+	noPX      bool    // STPX refused
+	framesPX  bool    // the r: of STPX counts frames, not whole answers
+	noCut     bool    // a character does not end its wait
+	flowFull  bool    // flow control works only when all its commands are sent anew
+	extPair   pairWay // how an STN takes flow control with address bytes
+	resetsOSP bool    // SP and TP put the format back to its defaults
 }
+
+// pairWay is a spelling of STCFCPA under extended addressing. The manual has the address bytes in it (8.8, 13); firmware
+// differs, and only a long answer shows which is right.
+type pairWay uint8
+
+const (
+	pairWithBytes pairWay = iota
+	pairPlain
+	pairByAT // AT FC SH, SD and SM instead
+)
 
 // command is one AT command of a plan.
 type command struct {
@@ -117,16 +177,32 @@ type command struct {
 
 const defaultST = 0x32 // 205 ms
 
-// want works out the settings that a frame and its hint need.
-func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan) settings {
+// firstWait is how long a CAN bus is listened to for its first answers: P2 is 50 ms (ISO 15765-4), the rest is for
+// gateways. A second try waits as long as the adapter does by itself.
+const firstWait = 120 * time.Millisecond
+
+// want works out the settings that a frame and its hint need, coming from have. ecus are those that have answered on the
+// standard identifiers: an STN that has any flow control pair needs one for each of them.
+func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan, have settings, ecus []uint32) settings {
 	w := settings{proto: p, format: true}
+	if have.proto == p {
+		w.flowHeader, w.flowData, w.pairs = have.flowHeader, have.flowData, have.pairs
+		if w.pairs == unknownPairs {
+			w.pairs = [maxPairs]pair{}
+		}
+	}
 	if f.Is(frame.Legacy) {
 		if f.ID != link.LegacyFunctional && f.ID != p.header() {
 			w.header = f.ID
 		}
 		return w
 	}
-	if f.ID != p.header() {
+	switch {
+	case inLine(f, h, can): // STPX has the header in it
+		if have.proto == p {
+			w.header, w.prio = have.header, have.prio
+		}
+	case f.ID != p.header():
 		w.header = f.ID
 		if f.Is(frame.Extended) {
 			w.prio = byte(f.ID >> 24)
@@ -138,7 +214,9 @@ func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan) settings {
 	if h.Ext != nil {
 		w.ext = int(*h.Ext) + 1
 	}
+	pairs := can.stn && !can.noPair && (w.ext == 0 || can.extPair != pairByAT)
 	if standard(f, h) {
+		wantStandard(&w, f, h, have, can, ecus)
 		return w
 	}
 	all := uint32(frame.MaxStandardID)
@@ -152,10 +230,59 @@ func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan) settings {
 		w.mask &^= w.pattern ^ id
 		w.pattern &= w.mask
 	}
-	if h.FlowTo != 0 {
+	if kindOf(f) == can11 && w.ext == 0 && !can.noWide && w.pattern&diagnostic == diagnostic {
+		w.pattern, w.mask = diagnostic, diagnostic
+	}
+	switch {
+	case h.FlowTo == 0:
+	case pairs && len(h.Accept) == 1:
+		p := pair{h.FlowTo, h.Accept[0], w.ext}
+		if !w.paired(p) && !w.pair(p) {
+			w.pairs = [maxPairs]pair{p}
+		}
+	default:
 		w.flow, w.flowExt = h.FlowTo, w.ext
+		w.flowHeader, w.flowData = w.flow, w.flowExt+1
 	}
 	return w
+}
+
+// diagnostic are the identifiers 700 to 7FF, as pattern and as mask: where ISO 15765-3 and the makers put their ECUs. One
+// filter for all of them saves one for each.
+const diagnostic = 0x700
+
+// wantStandard: ISO 15765-4 pairs, which every adapter knows by itself. A wide filter lets them through and stays, so
+// that a change to another maker's ECU and back costs little.
+func wantStandard(w *settings, f *frame.Frame, h link.Hint, have settings, can adapterCan, ecus []uint32) {
+	if have.proto != w.proto || have.ext != 0 || f.Is(frame.Extended) {
+		w.pairs = [maxPairs]pair{}
+		return
+	}
+	wide := have.mask == diagnostic && !can.noWide
+	if wide {
+		w.pattern, w.mask = have.pattern, have.mask
+	}
+	one := len(h.Accept) == 1 && h.FlowTo != 0
+	switch {
+	case w.pairs != [maxPairs]pair{}: // an STN that has any answers no others (manual, 12)
+		asked := ecus
+		if one {
+			asked = h.Accept
+		}
+		for _, rx := range asked {
+			if p := (pair{rx - 8, rx, 0}); !w.paired(p) && !w.pair(p) { // no room: the adapter's own way again
+				w.pairs, w.pattern, w.mask = [maxPairs]pair{}, 0, 0
+				return
+			}
+		}
+	case one && wide && have.flow != 0:
+		w.flow, w.flowHeader, w.flowData = h.FlowTo, h.FlowTo, 1
+	}
+}
+
+// inLine: the request goes out by STPX, which names header, data and count in one line.
+func inLine(f *frame.Frame, h link.Hint, can adapterCan) bool {
+	return can.stn && !can.noPX && !f.Is(frame.Legacy) && h.Ext == nil
 }
 
 // standard: the adapter's own filter and flow control do for this frame (ISO 15765-4 pairs).
@@ -172,15 +299,16 @@ func standard(f *frame.Frame, h link.Hint) bool {
 	return len(h.Accept) > 0 || h.FlowTo == 0
 }
 
-// accepts tells which identifiers the receive filter of w lets through: its own, else those of ISO 15765-4.
-func (w *settings) accepts() func(uint32) bool {
-	if w.proto.kind() == legacy {
+// accepted tells which identifiers answer f: those of the hint, else those of ISO 15765-4; nil where that is not known
+// (K-line and J1850). Between a filter that lets more through and a damaged identifier, the difference is made later.
+func accepted(f *frame.Frame, h link.Hint) func(uint32) bool {
+	if f.Is(frame.Legacy) {
 		return nil
 	}
-	pattern, mask, wide := w.pattern, w.mask, w.proto.kind() == can29
+	wide := f.Is(frame.Extended)
 	return func(id uint32) bool {
-		if mask != 0 {
-			return id&mask == pattern
+		if len(h.Accept) > 0 {
+			return slices.Contains(h.Accept, id)
 		}
 		_, ok := isotp.OBDResponder(id, wide)
 		return ok
@@ -209,10 +337,16 @@ func plan(have, w settings, can adapterCan) []command {
 		} else {
 			add(true, func(a *adapterCan) { a.noTP = true }, "ATTP%X", byte(w.proto))
 		}
-		have.format = false
+		have.format = have.format && !can.resetsOSP
+		have.flow, have.flowExt, have.flowHeader, have.flowData = 0, 0, 0, 0
+		if can.stn && have.pairs != [maxPairs]pair{} {
+			have.pairs = unknownPairs
+		}
+	}
+	if have.proto != w.proto && w.proto.kind() == legacy {
+		add(false, nil, "ATAL") // messages of more than seven bytes
 	}
 	if !have.format {
-		// Some copies fall back to their defaults with every new protocol.
 		add(true, nil, "ATH1")
 		add(false, nil, "ATS0")
 		add(false, nil, "ATCAF1")
@@ -273,58 +407,72 @@ func planFilter(have, w settings, can adapterCan, add addCommand) {
 	if w.proto.kind() == can29 {
 		digits = 8
 	}
-	if (have.pattern != w.pattern || have.mask != w.mask) && !can.noFilter {
-		refused := func(a *adapterCan) { a.noFilter = true }
-		switch w.mask {
-		case 0:
+	if have.pattern != w.pattern || have.mask != w.mask {
+		switch {
+		case w.mask == 0:
 			add(false, nil, "ATAR")
-		case frame.MaxStandardID, frame.MaxExtendedID:
-			add(false, refused, "ATCRA%0*X", digits, w.pattern)
-		default:
+		case !can.noFilter && (w.mask == frame.MaxStandardID || w.mask == frame.MaxExtendedID):
+			add(false, func(a *adapterCan) { a.noFilter = true }, "ATCRA%0*X", digits, w.pattern)
+		case !can.noMask:
+			refused := func(a *adapterCan) { a.noMask, a.noWide = true, true }
 			add(false, refused, "ATCF%0*X", digits, w.pattern)
 			add(false, refused, "ATCM%0*X", digits, w.mask)
 		}
 	}
-	if have.flow == w.flow && have.flowExt == w.flowExt || can.noFlow {
+	if have.pairs != w.pairs {
+		planPairs(have, w, can, digits, add)
+	}
+	full := can.flowFull && (have.flow != w.flow || have.flowExt != w.flowExt)
+	if have.flow == w.flow && have.flowExt == w.flowExt && !full || can.noFlow {
 		return
 	}
 	refused := func(a *adapterCan) { a.noFlow = true }
-	if can.stn && !can.noPair {
-		planPair(have, w, digits, add)
-		return
-	}
 	if w.flow == 0 {
 		add(true, nil, "ATFCSM0")
 		return
 	}
-	data := "300000"
-	if w.flowExt > 0 {
-		data = fmt.Sprintf("%02X300000", w.flowExt-1)
+	if full || have.flowHeader != w.flow {
+		add(false, refused, "ATFCSH%0*X", digits, w.flow)
 	}
-	add(false, refused, "ATFCSH%0*X", digits, w.flow)
-	add(false, refused, "ATFCSD%s", data)
-	add(false, refused, "ATFCSM1") // refused unless header and data are set
+	if full || have.flowData != w.flowExt+1 {
+		data := "300000"
+		if w.flowExt > 0 {
+			data = fmt.Sprintf("%02X300000", w.flowExt-1)
+		}
+		add(false, refused, "ATFCSD%s", data)
+	}
+	if full || have.flow == 0 {
+		add(false, refused, "ATFCSM1") // refused unless header and data are set
+	}
 }
 
-// planPair is flow control on an STN chip. A receive filter there switches off the filter that decides which first frames
-// get flow control at all (manual, 11.2), so the pair is named: our identifier, the ECU's.
-func planPair(have, w settings, digits int, add addCommand) {
-	if have.flow != 0 {
-		add(false, nil, "STCFCPC")
+// planPairs is flow control on an STN chip. A receive filter there switches off the filter that decides which first frames
+// get flow control at all (manual, 11.2), so pairs are named: our identifier, the ECU's. They add up.
+func planPairs(have, w settings, can adapterCan, digits int, add addCommand) {
+	for _, p := range have.pairs {
+		if p != (pair{}) && !w.paired(p) {
+			add(false, nil, "STCFCPC")
+			have.pairs = [maxPairs]pair{}
+			break
+		}
 	}
-	if w.flow == 0 {
-		return
+	for _, p := range w.pairs {
+		if p == (pair{}) || have.paired(p) {
+			continue
+		}
+		tx, rx := fmt.Sprintf("%0*X", digits, p.tx), fmt.Sprintf("%0*X", digits, p.rx)
+		if p.ext > 0 && can.extPair == pairWithBytes { // the ECU's address byte, and the tester's F1
+			tx, rx = tx+fmt.Sprintf("%02X", p.ext-1), rx+"F1"
+		}
+		add(false, func(a *adapterCan) { a.noPair = true }, "STCFCPA%s,%s", tx, rx)
 	}
-	tx, rx := fmt.Sprintf("%0*X", digits, w.flow), fmt.Sprintf("%0*X", digits, w.pattern)
-	if w.flowExt > 0 { // address bytes belong to the pair: the ECU's, and the tester's F1
-		tx, rx = tx+fmt.Sprintf("%02X", w.flowExt-1), rx+"F1"
-	}
-	add(false, func(a *adapterCan) { a.noPair = true }, "STCFCPA%s,%s", tx, rx)
 }
 
 // request is the text of a request line: the payload of a single frame without its PCI, or the bytes of a legacy
 // message. expect is the number of lines after which the adapter may stop listening, 1 to 9, else none.
-func request(f *frame.Frame, ext bool, expect int) (string, error) {
+//
+// With in, the line is STPX with header and count in it: expect is then a number of answers, 0 = unknown.
+func request(f *frame.Frame, ext bool, expect int, in bool) (string, error) {
 	b := f.Bytes()
 	if !f.Is(frame.Legacy) {
 		if ext {
@@ -337,6 +485,17 @@ func request(f *frame.Frame, ext bool, expect int) (string, error) {
 	}
 	if len(b) == 0 || len(b) > 7 {
 		return "", errNotSingle
+	}
+	if in {
+		digits := 3
+		if f.Is(frame.Extended) {
+			digits = 8
+		}
+		text := fmt.Sprintf("STPXH:%0*X,D:%X", digits, f.ID, b)
+		if expect > 0 {
+			text += fmt.Sprintf(",R:%d", expect)
+		}
+		return text, nil
 	}
 	text := fmt.Sprintf("%X", b)
 	if expect >= 1 && expect <= 9 { // some copies read A to F as data

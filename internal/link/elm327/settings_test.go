@@ -27,68 +27,89 @@ func TestPlan(t *testing.T) {
 		name  string
 		p     protocol
 		can   adapterCan
+		ecus  []uint32
 		steps []step
 	}{
-		{"functional needs no header", 6, adapterCan{}, []step{
+		{"functional needs no header", 6, adapterCan{}, nil, []step{
 			{fn(0x7DF), link.Hint{}, first6},
 			{fn(0x7DF), link.Hint{}, ""},
 		}},
-		{"one ECU and back", 6, adapterCan{}, []step{
+		{"one ECU and back", 6, adapterCan{}, nil, []step{
 			{fn(0x7DF), link.Hint{}, first6},
 			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0"},
 			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, ""},
 			{fn(0x7DF), link.Hint{}, "ATSH7DF"},
 			{fn(0x7DF), link.Hint{}, ""},
 		}},
-		{"waiting time", 6, adapterCan{}, []step{
+		{"waiting time", 6, adapterCan{}, nil, []step{
 			{fn(0x7DF), link.Hint{}, first6},
 			{fn(0x7DF), link.Hint{Wait: 120 * time.Millisecond}, "ATST1E"},
 			{fn(0x7DF), link.Hint{Wait: 120 * time.Millisecond}, ""},
 			{fn(0x7DF), link.Hint{Wait: 5 * time.Second}, "ATSTFF"},
 			{fn(0x7DF), link.Hint{}, "ATST32"},
 		}},
-		{"another maker's pair and back", 6, adapterCan{}, []step{
+		{"another maker's pair and back", 6, adapterCan{}, nil, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCF700 ATCM700 ATFCSH714 ATFCSD300000 ATFCSM1"},
+			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 ATFCSH710"},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0 ATFCSH7E0"},
+			{fn(0x7DF), link.Hint{}, "ATSH7DF ATFCSM0"},
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATSH714 ATFCSH714 ATFCSM1"},
+		}},
+		{"one filter for all lets others through", 6, adapterCan{noWide: true}, nil, []step{
 			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E ATFCSH714 ATFCSD300000 ATFCSM1"},
+			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 ATCRA77A ATFCSH710"},
 			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0 ATAR ATFCSM0"},
 		}},
-		{"several may answer", 6, adapterCan{}, []step{
-			{fn(0x7DF), link.Hint{Accept: []uint32{0x7E8, 0x7E9, 0x77E}}, first6 + " ATCF768 ATCM768"},
+		{"flow control in force only when all of it is sent", 6, adapterCan{noWide: true, flowFull: true}, nil, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E ATFCSH714 ATFCSD300000 ATFCSM1"},
+			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 ATCRA77A ATFCSH710 ATFCSD300000 ATFCSM1"},
 		}},
-		{"BMW's addressing", 6, adapterCan{}, []step{
+		{"several may answer", 6, adapterCan{}, nil, []step{
+			{fn(0x7DF), link.Hint{Accept: []uint32{0x7E8, 0x7E9, 0x77E}}, first6 + " ATCF700 ATCM700"},
+		}},
+		{"BMW's addressing", 6, adapterCan{}, nil, []step{
 			{fn(0x6F1), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: ext(0x12)},
 				first6 + " ATCEA12 ATSH6F1 ATCRA612 ATFCSH6F1 ATFCSD12300000 ATFCSM1"},
 			{fn(0x6F1), link.Hint{Accept: []uint32{0x660}, FlowTo: 0x6F1, Ext: ext(0x60)},
-				"ATCEA60 ATCRA660 ATFCSH6F1 ATFCSD60300000 ATFCSM1"},
+				"ATCEA60 ATCRA660 ATFCSD60300000"},
 			{fn(0x7DF), link.Hint{}, "ATCEA ATSH7DF ATAR ATFCSM0"},
 		}},
-		{"29 bit", 7, adapterCan{}, []step{
+		{"29 bit", 7, adapterCan{}, nil, []step{
 			{fn(0x18DB33F1), link.Hint{}, "ATTP7 ATH1 ATS0 ATCAF1"},
 			{fn(0x18DA10F1), link.Hint{Accept: []uint32{0x18DAF110}, FlowTo: 0x18DA10F1}, "ATSHDA10F1"},
 			{fn(0x17FC0076), link.Hint{Accept: []uint32{0x17FE0076}, FlowTo: 0x17FC0076},
 				"ATCP17 ATSHFC0076 ATCRA17FE0076 ATFCSH17FC0076 ATFCSD300000 ATFCSM1"},
 			{fn(0x18DB33F1), link.Hint{}, "ATCP18 ATSHDB33F1 ATAR ATFCSM0"},
 		}},
-		{"K-line", autoProtocol, adapterCan{}, []step{
-			{askLegacy, link.Hint{}, "ATSP0 ATH1 ATS0 ATCAF1"},
+		{"K-line", autoProtocol, adapterCan{}, nil, []step{
+			{askLegacy, link.Hint{}, "ATSP0 ATAL ATH1 ATS0 ATCAF1"},
 			{frame.New(0x8210F1, frame.Legacy, 1, 0), link.Hint{}, "ATSH8210F1"},
 		}},
-		{"STN chip", 6, adapterCan{stn: true}, []step{
-			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E STCFCPA714,77E"},
-			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 ATCRA77A STCFCPC STCFCPA710,77A"},
-			{fn(0x6F1), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: ext(0x12)}, "ATCEA12 ATSH6F1 ATCRA612 STCFCPC STCFCPA6F112,612F1"},
+		{"STN chip", 6, adapterCan{stn: true, noPX: true}, []uint32{0x7E8, 0x7E9}, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCF700 ATCM700 STCFCPA714,77E"},
+			{fn(0x710), link.Hint{Accept: []uint32{0x77A}, FlowTo: 0x710}, "ATSH710 STCFCPA710,77A"},
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATSH714"},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, "ATSH7E0 STCFCPA7E0,7E8"},
+			{fn(0x7DF), link.Hint{}, "ATSH7DF STCFCPA7E1,7E9"},
+			{fn(0x6F1), link.Hint{Accept: []uint32{0x612}, FlowTo: 0x6F1, Ext: ext(0x12)}, "ATCEA12 ATSH6F1 ATCRA612 STCFCPA6F112,612F1"},
 			{fn(0x7DF), link.Hint{}, "ATCEA ATSH7DF ATAR STCFCPC"},
 		}},
-		{"STN chip without pairs", 6, adapterCan{stn: true, noPair: true}, []step{
-			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCRA77E ATFCSH714 ATFCSD300000 ATFCSM1"},
+		{"STN chip with STPX names no header", 6, adapterCan{stn: true}, nil, []step{
+			{fn(0x7DF), link.Hint{}, first6},
+			{fn(0x7E0), link.Hint{Accept: []uint32{0x7E8}, FlowTo: 0x7E0}, ""},
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATCF700 ATCM700 STCFCPA714,77E"},
 		}},
-		{"a copy that has little", 6, adapterCan{noTP: true, noFlow: true, noFilter: true, noST: true}, []step{
+		{"STN chip without pairs", 6, adapterCan{stn: true, noPair: true, noPX: true}, nil, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714}, first6 + " ATSH714 ATCF700 ATCM700 ATFCSH714 ATFCSD300000 ATFCSM1"},
+		}},
+		{"a copy that has little", 6, adapterCan{noTP: true, noFlow: true, noFilter: true, noST: true, noMask: true, noWide: true}, nil, []step{
 			{fn(0x714), link.Hint{Wait: time.Second, Accept: []uint32{0x77E}, FlowTo: 0x714}, "ATSP6 ATH1 ATS0 ATCAF1 ATSH714"},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			have := settings{proto: noProtocol}
 			for i, s := range c.steps {
-				w := want(&s.f, s.h, c.p, c.can)
+				w := want(&s.f, s.h, c.p, c.can, have, c.ecus)
 				var said []string
 				for _, cmd := range plan(have, w, c.can) {
 					said = append(said, cmd.text)
@@ -102,12 +123,12 @@ func TestPlan(t *testing.T) {
 
 // A change of protocol closes the open one and makes the header right for the new one.
 func TestPlanChangesProtocol(t *testing.T) {
-	engine := want(&askEngine, link.Hint{}, 6, adapterCan{})
+	engine := want(&askEngine, link.Hint{}, 6, adapterCan{}, settings{proto: noProtocol}, nil)
 	var said []string
-	for _, cmd := range plan(engine, want(&ask29, link.Hint{}, 7, adapterCan{}), adapterCan{}) {
+	for _, cmd := range plan(engine, want(&ask29, link.Hint{}, 7, adapterCan{}, engine, nil), adapterCan{}) {
 		said = append(said, cmd.text)
 	}
-	require.Equal(t, "ATPC ATTP7 ATH1 ATS0 ATCAF1 ATSHDB33F1", strings.Join(said, " "))
+	require.Equal(t, "ATPC ATTP7 ATSHDB33F1", strings.Join(said, " "))
 }
 
 func TestRequestText(t *testing.T) {
@@ -124,7 +145,7 @@ func TestRequestText(t *testing.T) {
 		{frame.New(0x6F1, 0, 0x12, 3, 0x22, 0xF1, 0x90), true, 1, "22F1901"},
 		{askLegacy, false, 0, "0100"},
 	} {
-		got, err := request(&c.f, c.ext, c.expect)
+		got, err := request(&c.f, c.ext, c.expect, false)
 		require.NoError(t, err)
 		require.Equal(t, c.want, got)
 	}
@@ -149,11 +170,11 @@ func TestHints(t *testing.T) {
 	bubble(t, chip, func(t *testing.T, l *Link) {
 		_, errs := ask(t, l, askSupport)
 		require.Empty(t, errs)
-		require.Equal(t, []string{"ATTP6", "ATH1", "ATS0", "ATCAF1", "0100"}, chip.said())
+		require.Equal(t, []string{"ATTP6", "ATST1E", "0100"}, chip.said())
 		l.SetHint(link.Hint{Frames: 2})
 		_, errs = ask(t, l, askSupport)
 		require.Empty(t, errs)
-		require.Equal(t, []string{"01002"}, chip.said())
+		require.Equal(t, []string{"ATST32", "01002"}, chip.said())
 		_, errs = ask(t, l, askSupport)
 		require.Empty(t, errs)
 		require.Equal(t, []string{"0100"}, chip.said(), "a hint holds for one Send")

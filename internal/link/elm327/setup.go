@@ -17,9 +17,10 @@ var rates = []int{38400, 115200, 9600, 500000, 230400, 57600}
 // works may take the time of two resets on top.
 const (
 	openLimit  = 12 * time.Second
-	drainQuiet = 50 * time.Millisecond
+	drainQuiet = 20 * time.Millisecond
 	drainLimit = 500 * time.Millisecond
-	huntLimit  = 300 * time.Millisecond
+	huntFirst  = 300 * time.Millisecond // the first rate: behind a radio, slow to wake, any rate does
+	huntLimit  = 150 * time.Millisecond
 	tryLimit   = 700 * time.Millisecond
 )
 
@@ -35,15 +36,18 @@ type opener func(ctx context.Context, baud int) (port, error)
 // connect opens the port, finds the rate, and brings the adapter to a known state.
 func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*adapter, error) {
 	var heard bool
-	for _, baud := range bauds {
+	for i, baud := range bauds {
 		p, err := open(ctx, baud)
 		if err != nil {
 			return nil, err
 		}
 		a := newAdapter(p, start)
 		limit := huntLimit
-		if len(bauds) == 1 {
+		switch {
+		case len(bauds) == 1:
 			limit = tryLimit
+		case i == 0:
+			limit = huntFirst
 		}
 		ok, err := a.hail(ctx, limit, len(bauds) == 1)
 		heard = heard || a.rep.any
@@ -102,8 +106,8 @@ func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (
 		return false, err
 	}
 	for try := range 3 {
-		if try == 1 && !a.rep.any && !patient {
-			return false, nil
+		if try == 1 && !patient && !a.rep.ended() && len(a.rep.ends) == 0 {
+			return false, nil // silence, or the noise of another rate
 		}
 		if try == 1 && patient || try == 2 {
 			a.rep.begin("")
@@ -157,11 +161,21 @@ func (a *adapter) drain(ctx context.Context) error {
 	return nil
 }
 
-// initialise resets the adapter (warm, else cold, else to defaults) and sets it up.
+// initialise brings the adapter to its defaults (by command, else by a warm reset, else by a cold one) and sets it up.
 func (a *adapter) initialise(ctx context.Context) error {
 	stop := ctx.Done()
 	a.stop = stop
 	defer func() { a.stop = nil }()
+	// Defaults without a reset first: it costs one round trip instead of a second, and drops no link.
+	err := a.exec(stop, "ATD", limits{atLimit, atLimit})
+	if err == nil && a.rep.status.has(OK) {
+		if err = a.begin(stop); err == nil || errors.Is(err, errNoHeader) || errors.Is(err, link.ErrGone) || ctx.Err() != nil {
+			return ended(ctx, err)
+		}
+	}
+	if err != nil && !errors.Is(err, errTimeout) && !errors.Is(err, link.ErrGarbled) && !errors.Is(err, errForeign) {
+		return ended(ctx, err)
+	}
 	done := false
 	for _, r := range []struct {
 		cmd string
@@ -176,17 +190,21 @@ func (a *adapter) initialise(ctx context.Context) error {
 			break
 		}
 	}
-	a.forget()
 	if !done {
-		if err := a.defaults(stop); err != nil {
+		if err := a.exec(stop, "ATD", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
 			return ended(ctx, err)
 		}
-		return ended(ctx, a.identify(stop))
 	}
+	return ended(ctx, a.begin(stop))
+}
+
+// begin sets up an adapter that has its defaults, and asks who it is.
+func (a *adapter) begin(stop <-chan struct{}) error {
+	a.forget()
 	if err := a.setUp(); err != nil {
-		return ended(ctx, err)
+		return err
 	}
-	return ended(ctx, a.identify(stop))
+	return a.identify(stop)
 }
 
 // defaults is the reset for links that drop, or adapters that hang, on a real one.
@@ -198,16 +216,18 @@ func (a *adapter) defaults(stop <-chan struct{}) error {
 	return a.setUp()
 }
 
-// setUp sends what holds for every request: no echo, no line feeds, no spaces, headers shown, long data allowed, PCI
-// made by the adapter, nothing stored, adaptive timing. PCI stays visible in answers because headers are on; requests go
+// setUp sends what holds for every request: no echo, no line feeds where there are any, no spaces, headers shown, PCI
+// made by the adapter, nothing stored. PCI stays visible in answers because headers are on; requests go
 // without it because single frames then work on every chip and copy, whereas raw sending (AT CAF0) leaves flow control
 // to chance on copies.
 func (a *adapter) setUp() error {
 	for _, c := range []struct {
 		cmd  string
 		must error
-	}{{"ATE0", nil}, {"ATL0", nil}, {"ATS0", nil}, {"ATH1", errNoHeader}, {"ATCAF1", nil}, {"ATAL", nil}, {"ATM0", nil},
-		{"ATAT1", nil}} {
+	}{{"ATE0", nil}, {"ATL0", nil}, {"ATS0", nil}, {"ATH1", errNoHeader}, {"ATCAF1", nil}, {"ATM0", nil}} {
+		if c.cmd == "ATL0" && !a.rep.split.lf {
+			continue
+		}
 		st, err := a.at(c.cmd)
 		if err != nil {
 			return err
@@ -216,6 +236,7 @@ func (a *adapter) setUp() error {
 			return c.must
 		}
 	}
+	a.have.format = true
 	return nil
 }
 

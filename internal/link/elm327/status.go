@@ -107,6 +107,7 @@ type statusSet uint32
 
 func (s statusSet) has(x Status) bool     { return s>>x&1 != 0 }
 func (s *statusSet) add(x Status)         { *s |= 1 << x }
+func (s *statusSet) remove(x Status)      { *s &^= 1 << x }
 func (s statusSet) any(xs ...Status) bool { return s&setOf(xs...) != 0 }
 
 func setOf(xs ...Status) (s statusSet) {

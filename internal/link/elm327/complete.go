@@ -1,0 +1,84 @@
+package elm327
+
+import "obdgate/internal/frame"
+
+// tracker follows the lines of a reply as they come, to see when everybody who was asked has answered whole. What the
+// adapter still waits for then cannot come, and its wait can be ended. It only decides when to stop listening, never what
+// an answer is: judge looks at every line again. Anything odd switches it off, and the adapter's own timer decides.
+type tracker struct {
+	want int // answers, 0 = unknown
+	bits int
+	ext  bool
+	one  bool // one ECU was asked by its own address: its refusal is its answer
+	take func(id uint32) bool
+
+	ids  [8]uint32
+	left [8]int // bytes of a long answer to come, 0 = answered
+	n    int
+	odd  bool
+}
+
+// line takes the data of one line.
+func (t *tracker) line(data []byte) {
+	if t.want == 0 || t.odd {
+		return
+	}
+	var f frame.Frame
+	if parseCAN(data, t.bits, &f) != nil || whole(f.Bytes(), t.ext) != nil || t.take != nil && !t.take(f.ID) {
+		t.odd = true
+		return
+	}
+	b := f.Bytes()
+	if t.ext {
+		b = b[1:]
+	}
+	i := 0
+	for i < t.n && t.ids[i] != f.ID {
+		i++
+	}
+	if i == len(t.ids) {
+		t.odd = true
+		return
+	}
+	switch b[0] >> 4 {
+	case 0:
+		if b[1] == 0x7F && (!t.one || b[0] >= 3 && b[3] == nrcPending) {
+			return // to a question to everybody nobody refuses (ISO 14229-1); 78 promises the answer
+		}
+		if i == t.n {
+			t.n++
+		}
+		t.ids[i], t.left[i] = f.ID, 0
+	case 1:
+		if i < t.n {
+			t.odd = true
+			return
+		}
+		t.n++
+		t.ids[i], t.left[i] = f.ID, int(b[0]&15)<<8|int(b[1])-(len(b)-2)
+	case 2:
+		if i == t.n {
+			t.odd = true
+			return
+		}
+		t.left[i] = max(0, t.left[i]-(len(b)-1))
+	default:
+		t.odd = true
+	}
+}
+
+// nrcPending is "response pending" (ISO 14229-1).
+const nrcPending = 0x78
+
+// complete: as many as were asked have answered, each whole.
+func (t *tracker) complete() bool {
+	if t.want == 0 || t.odd || t.n < t.want {
+		return false
+	}
+	for _, left := range t.left[:t.n] {
+		if left > 0 {
+			return false
+		}
+	}
+	return true
+}
