@@ -35,11 +35,16 @@ type answerOptions struct {
 }
 
 func (o *answerOptions) flags(c *cobra.Command) {
+	o.sharedFlags(c)
+	c.Flags().StringVar(&o.until, "until", "", "last day of the answer, 2026-12-31 (default: until the purpose has ended)")
+}
+
+// sharedFlags are those a withdrawal has too.
+func (o *answerOptions) sharedFlags(c *cobra.Command) {
 	visitFlag(c, &o.visit)
 	f := c.Flags()
 	f.StringVar(&o.evidence, "evidence", "", `how the answer was given: "paper form 2026-114", "verbal Jan Peeters", "principal \"Noord Insurance\" claim 88-1"`)
 	f.StringVar(&o.by, "by", "", "who asked (default: the user of this computer)")
-	f.StringVar(&o.until, "until", "", "last day of the answer, 2026-12-31 (default: until the purpose has ended)")
 	f.StringVar(&o.recipient, "recipient", "", "only towards this recipient (default: all of the purpose)")
 }
 
@@ -171,6 +176,10 @@ func (p *program) consequences(ctx context.Context, s *store.Store, id string, d
 	if err == nil && gone > 0 {
 		p.say("consent.shredded", gone)
 	}
+	if errors.Is(err, store.ErrRestricted) {
+		p.say("consent.restricted", err)
+		return nil
+	}
 	return err
 }
 
@@ -197,7 +206,7 @@ func (p *program) consentWithdraw() *cobra.Command {
 		Use: "withdraw", Short: "Withdraw answers: nothing more leaves, what waits is destroyed", Args: exactArgs(0),
 		Long: `withdraw is as easy as giving: no evidence is needed, and the number on the receipt is enough. It stops what has
 not left yet, at once. Recipients that got something are told and answer with a signed statement; visit show
-lists both. What was sent before stays sent: rights erase asks for its erasure.` + exitHelp,
+lists both. What was sent before stays sent: rights erase asks for its erasure.`,
 		Example: "  obdgate consent withdraw --receipt r7h2…\n  obdgate consent withdraw --visit v3k9… --purpose service --recipient \"Demo Dealer\"",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if (len(names) == 0) == (receipt == "") || receipt != "" && o.visit != "" {
@@ -223,7 +232,7 @@ lists both. What was sent before stays sent: rights erase asks for its erasure.`
 			})
 		},
 	}
-	o.flags(c)
+	o.sharedFlags(c)
 	c.Flags().StringArrayVar(&names, "purpose", nil, "purpose to withdraw, may be repeated")
 	c.Flags().StringVar(&receipt, "receipt", "", "number of the receipt of the answer to withdraw")
 	return c

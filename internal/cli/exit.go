@@ -93,6 +93,7 @@ func exitOf(err error) (code int, hint string) {
 		{uplink.ErrDeferred, exitTempFail, "nothing is lost; run obdgate upload again later"},
 		{uplink.ErrConfig, exitConfig, "enrol again: obdgate-collector keys, then obdgate recipient add --replace"},
 		{ledger.ErrTampered, exitData, "keep the state directory as it is and tell the data protection officer"},
+		{store.ErrRestricted, exitNoPerm, ""},
 		{store.ErrFull, exitIO, "free some disk space and repeat the command; nothing recorded so far is lost"},
 		{store.ErrIO, exitIO, "check the disk and repeat the command"},
 		{store.ErrBusy, exitTempFail, "wait for the other obdgate, or end it, and repeat the command"},

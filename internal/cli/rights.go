@@ -5,8 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
 
+	"obdgate/internal/consent"
+	"obdgate/internal/gate"
+	"obdgate/internal/outbox"
 	"obdgate/internal/policy"
+	"obdgate/internal/report"
 	"obdgate/internal/rights"
 	"obdgate/internal/store"
 	"obdgate/internal/visit"
@@ -15,47 +23,122 @@ import (
 )
 
 func (p *program) rights() *cobra.Command {
-	return group("rights", "What a customer may ask for, and what time asks for", p.rightsAccess(), p.rightsErase(), p.rightsSweep())
+	return group("rights", "What a customer may ask for, and what time asks for", p.rightsAccess(), p.rightsErase(), p.rightsRestrict(),
+		p.rightsRectify(), p.rightsExport(), p.rightsObject(), p.rightsList(), p.rightsClose(), p.rightsSweep())
+}
+
+// asked is what every request needs besides the visit.
+type asked struct{ identity, note string }
+
+func (a *asked) flags(c *cobra.Command) {
+	c.Flags().StringVar(&a.identity, "identity", "", `how you checked who asks: "passport seen", "known customer, signed order"`)
+	c.Flags().StringVar(&a.note, "note", "", "what was asked for, in the customer's words")
+}
+
+// open records the request; nobody is answered whose identity was not checked.
+func (a *asked) open(ctx context.Context, p *program, s *store.Store, id string, r rights.Request) (rights.Ticket, error) {
+	t, err := rights.OpenTicket(ctx, s, id, r, a.identity, a.note, p.now())
+	if errors.Is(err, rights.ErrIdentity) {
+		return t, usage(`check who asks first, then for example --identity "passport seen"`, err)
+	}
+	return t, err
 }
 
 func (p *program) rightsAccess() *cobra.Command {
-	var id string
+	var a asked
+	var html string
 	c := &cobra.Command{
-		Use: "access [ID]", Short: "Print everything held on a visit, for its customer", Args: argsBetween(0, 1),
+		Use: "access ID...", Short: "Print everything held on a customer's visits", Args: argsBetween(1, 100),
 		Long: `access prints a machine-readable copy of everything held: readings, answers, receipts, what was sent or waits,
-and every entry of the log about the visit with its proof. Check who asks before you hand it over; that
-a copy was made is logged.`,
-		Example: "  obdgate rights access --visit v3k9… > copy.json",
+requests, and every entry of the log about the visit with its proof. --html writes it as a page to print,
+in the language of --lang. Check who asks before you hand it over; that a copy was made is logged.`,
+		Example: `  obdgate rights access v3k9… --identity "passport seen" > copy.json
+  obdgate rights access v3k9… v7a2… --identity "passport seen" --html copy.html`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
-				sheet, err := p.sheet(c.Context(), s, v)
-				if err != nil {
-					return err
-				}
-				sent, err := json.Marshal(sheet.Left)
-				if err != nil {
-					return err
-				}
-				copied, err := rights.Access(c.Context(), s, v.ID, p.now(), map[string]json.RawMessage{"sent": sent})
-				if err != nil {
-					return err
-				}
-				return p.writeJSON(copied)
-			})
+			return p.withStore(c.Context(), func(s *store.Store) error { return p.access(c.Context(), s, args, a, html) })
 		},
 	}
-	visitFlag(c, &id)
+	a.flags(c)
+	c.Flags().StringVar(&html, "html", "", "write a page to print instead")
 	return c
 }
 
+func (p *program) access(ctx context.Context, s *store.Store, ids []string, a asked, html string) error {
+	rules, err := policy.Default()
+	if err != nil {
+		return err
+	}
+	var copies []rights.Copy
+	var pages []report.AccessVisit
+	for _, id := range ids {
+		v, err := getVisit(ctx, s, id)
+		if err != nil {
+			return err
+		}
+		ticket, err := a.open(ctx, p, s, v.ID, rights.AccessRequest)
+		if err != nil {
+			return err
+		}
+		copied, sheet, err := p.copyOf(ctx, s, v)
+		if err != nil {
+			return err
+		}
+		copies = append(copies, copied)
+		page := report.AccessVisit{Visit: v, Sheet: sheet, Head: copied.Head}
+		for _, e := range copied.Log {
+			page.Log = append(page.Log, e.Entry)
+		}
+		if page.Restricted, err = s.Restriction(ctx, v.ID); err != nil {
+			return err
+		}
+		pages = append(pages, page)
+		if err := ticket.Settle(ctx, s, p.now()); err != nil {
+			return err
+		}
+	}
+	if html != "" {
+		shop, err := s.Workshop(ctx)
+		if err != nil {
+			return err
+		}
+		return p.writePage(html, func(w io.Writer) error { return report.Access(w, p.words, shop, pages, rules, p.now()) })
+	}
+	if len(copies) == 1 {
+		return p.writeJSON(copies[0])
+	}
+	return p.writeJSON(copies)
+}
+
+// copyOf makes the machine-readable copy of one visit.
+func (p *program) copyOf(ctx context.Context, s *store.Store, v visit.Visit) (rights.Copy, report.Visit, error) {
+	sheet, err := p.sheet(ctx, s, v)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	tickets, err := rights.Tickets(ctx, s, v.ID)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	elsewhere := map[string]json.RawMessage{}
+	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets} {
+		if elsewhere[name], err = json.Marshal(x); err != nil {
+			return rights.Copy{}, sheet, err
+		}
+	}
+	c, err := rights.Access(ctx, s, v.ID, p.now(), elsewhere)
+	return c, sheet, err
+}
+
 func (p *program) rightsErase() *cobra.Command {
+	var a asked
 	var confirm bool
 	c := &cobra.Command{
 		Use: "erase ID", Short: "Erase a visit for good: its key first, then everything stored of it", Args: exactArgs(1),
 		Long: `erase destroys the visit's key, and with it every older copy of the state, then what is stored of the visit and
-what waits to be sent. What was sent before is the recipients' to erase; visit show lists them: look
-before you erase. The log keeps entries that name nobody.`,
-		Example: "  obdgate rights erase v3k9… --confirm",
+what waits to be sent. Recipients that got something are asked to erase it and answer with a signed
+statement. The log keeps entries that name nobody. A restricted visit is not erased: the refusal is
+recorded with its reason, and the customer is told it.`,
+		Example: `  obdgate rights erase v3k9… --identity "passport seen" --confirm`,
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withStore(c.Context(), func(s *store.Store) error {
 				v, err := getVisit(c.Context(), s, args[0])
@@ -65,16 +148,265 @@ before you erase. The log keeps entries that name nobody.`,
 				if !confirm {
 					return usage("add --confirm", errors.New("this cannot be undone"))
 				}
-				if err := rights.Erase(c.Context(), s, v.ID); err != nil {
+				return p.erase(c.Context(), s, v.ID, a)
+			})
+		},
+	}
+	a.flags(c)
+	c.Flags().BoolVar(&confirm, "confirm", false, "yes, erase it for good")
+	return c
+}
+
+func (p *program) erase(ctx context.Context, s *store.Store, id string, a asked) error {
+	ticket, err := a.open(ctx, p, s, id, rights.ErasureRequest)
+	if err != nil {
+		return err
+	}
+	hold, err := s.Restriction(ctx, id)
+	if err != nil {
+		return err
+	}
+	if hold != "" {
+		if err := ticket.Refuse(ctx, s, hold, p.now()); err != nil {
+			return err
+		}
+		shop, err := s.Workshop(ctx)
+		if err != nil {
+			return err
+		}
+		authority := consent.AuthorityOf(shop.Country)
+		p.say("rights.refused", hold, authority.Name, authority.URL)
+		return fmt.Errorf("visit %s (%s): %w", id, hold, store.ErrRestricted)
+	}
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err != nil {
+		return err
+	}
+	notices, err := q.Erase(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := rights.Erase(ctx, s, id); err != nil {
+		return err
+	}
+	ticket.Visit = ""
+	if err := ticket.Settle(ctx, s, p.now()); err != nil {
+		return err
+	}
+	p.say("rights.erased", id)
+	if notices > 0 {
+		return p.tell(ctx, q, "")
+	}
+	return nil
+}
+
+var stableReason = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+
+func (p *program) rightsRestrict() *cobra.Command {
+	var a asked
+	var reason string
+	var lift bool
+	c := &cobra.Command{
+		Use: "restrict ID", Short: "Keep a visit as it is: neither erased nor sent, until the restriction is lifted", Args: exactArgs(1),
+		Long: `restrict blocks erasure, retention and upload of a visit: at its customer's request (accuracy-contested,
+claim-of-customer, objection-pending) or for a legal hold. The reason is one of these words or your own.`,
+		Example: `  obdgate rights restrict v3k9… --reason accuracy-contested --identity "passport seen"
+  obdgate rights restrict v3k9… --reason legal-hold --identity "order of the court 2026/77"
+  obdgate rights restrict v3k9… --lift --identity "passport seen"`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if !lift && !stableReason.MatchString(reason) {
+				return usage("--reason legal-hold, accuracy-contested, claim-of-customer or objection-pending", errors.New("why?"))
+			}
+			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit) error {
+				if lift {
+					p.say("rights.lifted", v.ID)
+					return s.LiftRestriction(c.Context(), v.ID)
+				}
+				p.say("rights.restricted", v.ID, reason)
+				return s.Restrict(c.Context(), v.ID, reason)
+			})
+		},
+	}
+	a.flags(c)
+	c.Flags().StringVar(&reason, "reason", "", "why, one word with dashes")
+	c.Flags().BoolVar(&lift, "lift", false, "end the restriction")
+	return c
+}
+
+// request opens a ticket, does what is asked and settles it. When it fails the ticket stays open.
+func (p *program) request(ctx context.Context, id string, a asked, r rights.Request, f func(*store.Store, visit.Visit) error) error {
+	return p.withStore(ctx, func(s *store.Store) error {
+		v, err := getVisit(ctx, s, id)
+		if err != nil {
+			return err
+		}
+		ticket, err := a.open(ctx, p, s, v.ID, r)
+		if err != nil {
+			return err
+		}
+		if err := f(s, v); err != nil {
+			return err
+		}
+		return ticket.Settle(ctx, s, p.now())
+	})
+}
+
+func (p *program) rightsRectify() *cobra.Command {
+	var a asked
+	var field, to string
+	c := &cobra.Command{
+		Use: "rectify ID", Short: "Correct what people entered, or attach the customer's statement", Args: exactArgs(1),
+		Long: `rectify changes the order note or the customer's language. What the vehicle said is not rewritten: give the
+customer's statement about it with --note, and it stays with the visit and is part of every copy.`,
+		Example: `  obdgate rights rectify v3k9… --field order --to "2026-1143" --identity "passport seen"
+  obdgate rights rectify v3k9… --note "the mileage is that of the old cluster" --identity "passport seen"`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if (field == "") == (a.note == "") {
+				return usage(`--field order --to TEXT, or --note "the customer's statement"`, errors.New("what is wrong?"))
+			}
+			if field != "" && field != "order" && field != "language" || field == "language" && !slices.Contains(consent.Languages, to) {
+				return usage("fields are order and language (nl, de, fr, en)", fmt.Errorf("%q cannot be corrected so", field))
+			}
+			return p.request(c.Context(), args[0], a, rights.RectificationRequest, func(s *store.Store, v visit.Visit) error {
+				if field == "" {
+					p.say("rights.noted", v.ID)
+					return nil
+				}
+				p.say("rights.rectified", v.ID)
+				return s.Rectify(c.Context(), v.ID, field, to)
+			})
+		},
+	}
+	a.flags(c)
+	c.Flags().StringVar(&field, "field", "", "order or language")
+	c.Flags().StringVar(&to, "to", "", "what it should say")
+	return c
+}
+
+func (p *program) rightsExport() *cobra.Command {
+	var a asked
+	var file, to string
+	c := &cobra.Command{
+		Use: "export ID", Short: "Hand a customer's data over to take along, or straight to another controller", Args: exactArgs(1),
+		Long: `export writes the machine-readable copy to a file the customer can take to another workshop. With --recipient it
+goes straight to a registered recipient, through the same door as everything else: technical values only, and
+only where the customer said yes to third-party:NAME.`,
+		Example: `  obdgate rights export v3k9… --to copy.json --identity "passport seen"
+  obdgate rights export v3k9… --recipient "Noord Insurance" --identity "passport seen"`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if (file == "") == (to == "") {
+				return usage("--to FILE, or --recipient NAME", errors.New("where to?"))
+			}
+			return p.request(c.Context(), args[0], a, rights.PortabilityRequest, func(s *store.Store, v visit.Visit) error {
+				if to != "" {
+					return p.port(c.Context(), s, v, to)
+				}
+				copied, _, err := p.copyOf(c.Context(), s, v)
+				if err != nil {
 					return err
 				}
-				p.say("rights.erased", v.ID)
+				b, err := json.MarshalIndent(copied, "", "  ")
+				if err != nil {
+					return err
+				}
+				if err := os.WriteFile(file, append(b, '\n'), 0o600); err != nil {
+					return fail(exitCantCreate, "choose another file", err)
+				}
+				p.say("receipt.written", file)
 				return nil
 			})
 		},
 	}
-	c.Flags().BoolVar(&confirm, "confirm", false, "yes, erase it for good")
+	a.flags(c)
+	c.Flags().StringVar(&file, "to", "", "file to write")
+	c.Flags().StringVar(&to, "recipient", "", "registered recipient to send to")
 	return c
+}
+
+// port sends a visit to one recipient under the purpose that names it.
+func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to string) error {
+	if err := p.trustLog(ctx, s); err != nil {
+		return err
+	}
+	if _, err := s.Recipient(ctx, to); err != nil {
+		return unknownRecipient(err)
+	}
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err != nil {
+		return err
+	}
+	all, err := p.candidates(ctx, s, v.ID)
+	if err != nil {
+		return err
+	}
+	door, sealed := gate.New(s.Consent(), s.Station()), 0
+	for _, c := range all {
+		if c.input.Recipient.Name != to || c.input.Purpose != consent.ThirdParty(to) {
+			continue
+		}
+		e, err := door.Seal(ctx, c.input)
+		if errors.Is(err, gate.ErrNothing) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := q.Put(ctx, e); err != nil {
+			return err
+		}
+		sealed++
+	}
+	if sealed == 0 {
+		return fail(exitNoPerm, "the recipient must be registered for third-party:"+to+", and the visit must have a scan", gate.ErrNothing)
+	}
+	return p.drain(ctx, q, v.ID, kept{})
+}
+
+func (p *program) rightsObject() *cobra.Command {
+	var a asked
+	var names []string
+	c := &cobra.Command{
+		Use: "object ID", Short: "Record the customer's objection: every purpose named ends, recipients are told", Args: exactArgs(1),
+		Long: `object ends the purposes named, or all of them: a yes is withdrawn, anything else is refused. What waits is
+destroyed; the consumption record, once refused, is destroyed too.`,
+		Example: `  obdgate rights object v3k9… --identity "passport seen"
+  obdgate rights object v3k9… --purpose quality --identity "passport seen"`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return p.request(c.Context(), args[0], a, rights.ObjectionRequest, func(s *store.Store, v visit.Visit) error {
+				return p.object(c.Context(), s, v, names)
+			})
+		},
+	}
+	a.flags(c)
+	c.Flags().StringArrayVar(&names, "purpose", nil, "only this purpose, may be repeated")
+	return c
+}
+
+func (p *program) object(ctx context.Context, s *store.Store, v visit.Visit, names []string) error {
+	have, err := s.Ledger().Decisions(ctx, v.ID)
+	if err != nil {
+		return store.Explain(err)
+	}
+	which := purposes(have)
+	if len(names) > 0 {
+		which = nil
+		for _, n := range names {
+			which = append(which, consent.Purpose(n))
+		}
+	}
+	var ds []consent.Decision
+	for _, purpose := range which {
+		d, err := new(answerOptions).decision(v.Language)
+		if err != nil {
+			return err
+		}
+		d.Purpose, d.Answer, d.At = purpose, consent.Refused, p.now()
+		if was, _ := consent.Standing(have, purpose, p.now()); was.Yes() {
+			d.Answer = consent.Withdrawn
+		}
+		ds = append(ds, d)
+	}
+	return p.answer(ctx, s, v, ds)
 }
 
 func (p *program) rightsSweep() *cobra.Command {
@@ -115,5 +447,20 @@ func (p *program) retain(ctx context.Context, s *store.Store) {
 	}
 	if err != nil {
 		p.say("rights.not-swept", err)
+	}
+	p.remind(ctx, s)
+}
+
+// remind tells of requests whose time is nearly over.
+func (p *program) remind(ctx context.Context, s *store.Store) {
+	const soon = 7 // days
+	tickets, err := rights.Tickets(ctx, s, "")
+	if err != nil {
+		return // told by the command that needs them
+	}
+	for _, t := range tickets {
+		if left := t.DaysLeft(p.now()); t.State == rights.Open && left <= soon {
+			p.say("ticket.remind", t.ID, left)
+		}
 	}
 }

@@ -181,7 +181,7 @@ func (p *program) sealEach(ctx context.Context, s *store.Store, id string, take 
 		counts := id != "" || c.visit.Closed.IsZero()
 		sealed, err := door.Seal(ctx, c.input)
 		switch {
-		case errors.Is(err, gate.ErrNoConsent):
+		case errors.Is(err, gate.ErrNoConsent), errors.Is(err, store.ErrRestricted):
 			if errors.Is(err, gate.ErrRefused) && counts {
 				stays.back++
 			} else if counts {

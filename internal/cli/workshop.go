@@ -45,7 +45,6 @@ enters; what is not given stays. The country decides which supervisory authority
 	f.StringVar(&w.Country, "country", "", "where it is, NL, BE, DE, …")
 	f.StringVar(&w.Email, "email", "", "e-mail address for customers")
 	f.StringVar(&w.Phone, "phone", "", "telephone number for customers")
-	f.StringVar(&w.URL, "url", "", "web address")
 	f.StringVar(&w.Contact, "contact", "", "who answers questions on data protection")
 	return c
 }
@@ -54,7 +53,7 @@ enters; what is not given stays. The country decides which supervisory authority
 func merge(have *consent.Workshop, add consent.Workshop) bool {
 	set := false
 	for _, f := range []struct{ to, from *string }{{&have.Name, &add.Name}, {&have.Address, &add.Address}, {&have.Country, &add.Country},
-		{&have.Email, &add.Email}, {&have.Phone, &add.Phone}, {&have.URL, &add.URL}, {&have.Contact, &add.Contact}} {
+		{&have.Email, &add.Email}, {&have.Phone, &add.Phone}, {&have.Contact, &add.Contact}} {
 		if *f.from != "" {
 			*f.to, set = *f.from, true
 		}

@@ -94,7 +94,7 @@ var allowed = map[Kind]string{
 var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved}
 
 // An answer may come after the visit was erased.
-var perhapsVisit = []Kind{NoticeAnswered}
+var perhapsVisit = []Kind{NoticeAnswered, Rights}
 
 var (
 	stableKey  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,63}$`)

@@ -223,6 +223,9 @@ func (o *Outbox) claim(ctx context.Context, it Item, rep Report) (e gate.Envelop
 		case errors.Is(err, gate.ErrTampered):
 			rep.Outcome, rep.Err = WasRejected, err
 			return o.reject(ctx, tx, it, "tampered")
+		case errors.Is(err, store.ErrRestricted):
+			rep.Outcome, rep.Err = WasHeld, err
+			return nil
 		case errors.Is(err, gate.ErrNoConsent):
 			rep.Outcome, rep.Err = WasBlocked, err
 			answer, _, _, err := o.st.StandingTx(ctx, tx, it.Visit, it.Purpose, it.Recipient, now)

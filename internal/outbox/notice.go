@@ -141,8 +141,8 @@ func (o *Outbox) notifyTx(ctx context.Context, tx ledger.DBTX, visit string, p c
 			ids = ids[len(part):]
 			notice, err := g.Notify(ctx, gate.Ended{Visit: visit, Purpose: k.purpose, Recipient: r, Station: o.st.Station().ID(),
 				Receipts: under, Envelopes: part, Erase: erase})
-			if errors.Is(err, gate.ErrStands) || errors.Is(err, gate.ErrNoAgreement) {
-				break // a yes to this recipient alone stands on; without an agreement nothing goes there at all
+			if errors.Is(err, gate.ErrStands) || errors.Is(err, store.ErrRestricted) || errors.Is(err, gate.ErrNoAgreement) {
+				break // a yes to this recipient alone stands on (restricted or not); without an agreement nothing goes there at all
 			}
 			if err != nil {
 				return n, err

@@ -217,7 +217,7 @@ func (o *Outbox) Pending(ctx context.Context, visit string, yield func(Item, []b
 			return store.Explain(err)
 		}
 		e, err := g.Release(ctx, s)
-		if errors.Is(err, gate.ErrNoConsent) {
+		if errors.Is(err, gate.ErrNoConsent) || errors.Is(err, store.ErrRestricted) {
 			continue
 		}
 		if err != nil {

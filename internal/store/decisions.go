@@ -65,7 +65,8 @@ func (s *Store) RecordDecisionTx(ctx context.Context, tx ledger.DBTX, visit stri
 }
 
 // Standing answers whether purpose stands towards recipient ("" = all) at now: see ledger.Standing. The receipt's id comes
-// with it, "" when there is no decision.
+// with it, "" when there is no decision. ErrRestricted when a yes stands but the visit is restricted: nothing is sent, and
+// nothing is destroyed either.
 func (s *Store) Standing(ctx context.Context, visit string, purpose consent.Purpose, recipient string, now time.Time) (consent.Answer, consent.Decision, string, error) {
 	return s.StandingTx(ctx, s.db, visit, purpose, recipient, now)
 }
@@ -75,6 +76,11 @@ func (s *Store) StandingTx(ctx context.Context, tx ledger.DBTX, visit string, pu
 	a, d, err := s.log.StandingTx(ctx, tx, visit, purpose, recipient, now)
 	if err != nil || d.Seq == 0 {
 		return a, d, "", Explain(err)
+	}
+	if a.Yes() { // a restriction keeps everything where it is; a no stays a no
+		if err := s.unrestricted(ctx, tx, visit); err != nil {
+			return consent.Unasked, consent.Decision{}, "", Explain(err)
+		}
 	}
 	var id string
 	err = tx.QueryRowContext(ctx, `SELECT id FROM store_receipts WHERE visit = ? AND seq = ?`, visit, int64(d.Seq-1)).Scan(&id)

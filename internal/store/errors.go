@@ -53,7 +53,7 @@ func Explain(err error) error {
 
 func known(err error) bool {
 	for _, k := range []error{ErrCorrupt, ErrNewer, ErrFull, ErrReadOnly, ErrBusy, ErrIO, ErrPermission, ErrKey, ErrNotFound, ErrExists,
-		ErrConflict, ErrClosed, context.Canceled, context.DeadlineExceeded} {
+		ErrConflict, ErrClosed, ErrRestricted, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, k) {
 			return true
 		}

@@ -195,7 +195,7 @@ func (s *Store) FindByVIN(ctx context.Context, v vin.VIN) ([]Summary, error) {
 // DueForRetention returns the closed visits retention has to look at by now, oldest first.
 func (s *Store) DueForRetention(ctx context.Context, now time.Time) ([]Summary, error) {
 	return s.list(ctx, `SELECT id, opened, closed, vin IS NOT NULL, scans FROM store_visits
-		WHERE closed IS NOT NULL AND (due IS NULL OR due <= ?) ORDER BY closed, id`, now.UnixMilli())
+		WHERE closed IS NOT NULL AND hold IS NULL AND (due IS NULL OR due <= ?) ORDER BY closed, id`, now.UnixMilli())
 }
 
 // SetRetention notes when retention has to look at a visit again.
@@ -307,6 +307,9 @@ func (s *Store) shred(ctx context.Context, id, reason string, change func(*visit
 		if n = change(&v); n == 0 {
 			return nil
 		}
+		if err := s.unrestricted(ctx, tx, id); err != nil {
+			return err
+		}
 		if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {
 			return err
 		}
@@ -395,6 +398,9 @@ func dropSources(scan *visit.Scan, gone func(reading.Key) bool) {
 func (s *Store) EraseVisit(ctx context.Context, id, reason string) error {
 	err := s.Tx(ctx, func(tx *sql.Tx) error {
 		if _, err := s.visitKey(ctx, tx, id, useRecord); err != nil {
+			return err
+		}
+		if err := s.unrestricted(ctx, tx, id); err != nil {
 			return err
 		}
 		if _, err := s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Erased, Visit: id, At: s.now(), Facts: ledger.Facts{Reason: reason}}); err != nil {

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// counter runs commands against one state directory, as a person at the counter does.
+type counter struct {
+	t    *testing.T
+	home string
+}
+
+func newCounter(t *testing.T) counter {
+	t.Setenv("OBDGATE_KEYRING", "off")
+	return counter{t, filepath.Join(t.TempDir(), "home")}
+}
+
+func (c counter) run(args ...string) (code int, out, err string) {
+	c.t.Helper()
+	var o, e bytes.Buffer
+	code = Main(c.t.Context(), append([]string{"--home", c.home, "--lang", "en"}, args...), Streams{In: strings.NewReader(""), Out: &o, Err: &e})
+	return code, o.String(), e.String()
+}
+
+func (c counter) ok(args ...string) string {
+	c.t.Helper()
+	code, out, err := c.run(args...)
+	require.Zero(c.t, code, "%v: %s", args, err)
+	return out
+}
+
+func (c counter) visit() string {
+	c.t.Helper()
+	v := strings.TrimSpace(c.ok("visit", "open", "--order", "order 7 Peeters", "--customer-lang", "nl"))
+	c.ok("consent", "record", "--visit", v, "--purpose", "service=yes", "--purpose", "obfcm=no", "--evidence", "paper form 7")
+	c.ok("scan", "sim:golf8", "--visit", v)
+	return v
+}
+
+const seen = "passport seen"
+
+func TestRightsAtTheCounter(t *testing.T) {
+	c := newCounter(t)
+	c.ok("workshop", "--name", "Garage Noord", "--address", "Dorpsstraat 1", "--country", "BE")
+	a, b, d := c.visit(), c.visit(), c.visit()
+
+	code, _, text := c.run("rights", "access", a)
+	require.Equal(t, exitUsage, code, "nobody is answered unchecked")
+	require.Contains(t, text, "--identity")
+
+	var copies []struct {
+		Schema   string
+		Receipts []any
+		Log      []any
+		Head     string
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.ok("rights", "access", a, b, d, "--identity", seen)), &copies))
+	require.Len(t, copies, 3, "a customer with three visits")
+	for _, one := range copies {
+		require.Len(t, one.Receipts, 2)
+		require.NotEmpty(t, one.Log)
+		require.NotEmpty(t, one.Head)
+	}
+	page := filepath.Join(t.TempDir(), "copy.html")
+	code, _, text = c.run("--lang", "fr", "rights", "access", a, b, "--identity", seen, "--html", page)
+	require.Zero(t, code, text)
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	for _, held := range []string{"Garage Noord", "order 7 Peeters", "Ce que nous détenons sur vous", "Autorité de protection des données", a, b, "P0301"} {
+		require.Contains(t, string(html), held)
+	}
+
+	c.ok("rights", "rectify", a, "--field", "order", "--to", "order 8", "--identity", seen)
+	c.ok("rights", "rectify", a, "--note", "the mileage is that of the old cluster", "--identity", seen)
+	require.Contains(t, c.ok("visit", "show", a), "order 8")
+	require.Contains(t, c.ok("rights", "access", a, "--identity", seen), "old cluster", "the statement is part of every copy")
+
+	file := filepath.Join(t.TempDir(), "take.json")
+	c.ok("rights", "export", a, "--to", file, "--identity", seen)
+	taken, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(taken), "obdgate/access/v1")
+	code, _, _ = c.run("rights", "export", a, "--recipient", "Nobody", "--identity", seen)
+	require.Equal(t, exitNoInput, code)
+	require.Contains(t, c.ok("rights", "list"), "30 days left", "what could not be done stays open")
+
+	c.ok("rights", "restrict", b, "--reason", "legal-hold", "--identity", "order of the court")
+	code, _, text = c.run("rights", "erase", b, "--identity", seen, "--confirm")
+	require.Equal(t, exitNoPerm, code)
+	require.Contains(t, text, "legal-hold", "a refusal is told with its reason, at once")
+	require.Contains(t, text, "gegevensbeschermingsautoriteit.be", "and where to complain")
+	c.ok("visit", "show", b)
+	require.Contains(t, c.ok("rights", "list", "--all"), "refused")
+	c.ok("rights", "restrict", b, "--lift", "--identity", "order of the court")
+	c.ok("rights", "erase", b, "--identity", seen, "--confirm")
+	code, _, _ = c.run("visit", "show", b)
+	require.Equal(t, exitNoInput, code)
+
+	c.ok("rights", "object", d, "--identity", seen)
+	shown := c.ok("consent", "show", d)
+	require.NotContains(t, shown, "not asked")
+	require.Contains(t, shown, "withdrawn")
+
+	var open []struct {
+		Ticket string
+		Left   int `json:"days_left"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.ok("--json", "rights", "list")), &open))
+	require.Len(t, open, 1)
+	c.ok("rights", "close", open[0].Ticket, "--extend", "three workshops")
+	require.Contains(t, c.ok("rights", "list"), "days left")
+	code, _, _ = c.run("rights", "close", open[0].Ticket, "--extend", "again")
+	require.Equal(t, exitData, code, "once")
+	c.ok("rights", "close", open[0].Ticket, "--refuse", "no agreement with this recipient")
+	code, _, _ = c.run("rights", "close", open[0].Ticket)
+	require.Equal(t, exitData, code)
+	c.ok("ledger", "verify")
+}
+
+func TestWithdrawalByReceiptNumber(t *testing.T) {
+	c := newCounter(t)
+	v := c.visit()
+	var receipts []struct {
+		ID string `json:"receipt_id"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(c.ok("consent", "receipt", "--visit", v)), &receipts))
+	c.ok("consent", "withdraw", "--receipt", receipts[0].ID)
+	require.Contains(t, c.ok("consent", "show", v), "withdrawn")
+	code, _, _ := c.run("consent", "withdraw", "--receipt", "rnone")
+	require.Equal(t, exitNoInput, code)
+	code, _, _ = c.run("consent", "withdraw")
+	require.Equal(t, exitUsage, code)
+
+	page := filepath.Join(t.TempDir(), "receipt.html")
+	c.ok("consent", "receipt", receipts[1].ID, "--html", page)
+	require.Contains(t, c.ok("consent", "receipt", "--verify", page), "genuine")
+	b, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Contains(t, string(b), `lang="en"`, "--lang decides")
+	require.NoError(t, os.WriteFile(page, bytes.Replace(b, []byte(`"state":"refused"`), []byte(`"state":"granted"`), 1), 0o600))
+	code, _, _ = c.run("consent", "receipt", "--verify", page)
+	require.Equal(t, exitData, code)
+}

@@ -1,0 +1,114 @@
+package report
+
+import (
+	"fmt"
+	"html/template"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"obdgate/internal/consent"
+	"obdgate/internal/i18n"
+	"obdgate/internal/ledger"
+	"obdgate/internal/policy"
+	"obdgate/internal/visit"
+)
+
+// AccessVisit is what is held on one visit, for its customer.
+type AccessVisit struct {
+	Visit      visit.Visit
+	Sheet      Visit
+	Log        []ledger.Entry // complete: proved against Head by the machine-readable copy
+	Head       string         // signed head the log stands under
+	Restricted string         // why the visit is restricted, "" when it is not
+}
+
+// Access writes the copy a customer may ask for as a page to print: everything held on the visits, in the catalog's
+// language, values with their names.
+func Access(w io.Writer, words *i18n.Catalog, shop consent.Workshop, visits []AccessVisit, rules *policy.Policy, made time.Time) error {
+	t := words.T
+	page := struct {
+		Lang, Title, Workshop, Intro string
+		Style                        template.CSS
+		Visits                       []accessPart
+		Rights                       section
+	}{Lang: words.Lang(), Title: t("access.title"), Workshop: strings.Join(filled(shop.Name, shop.Address), " · "),
+		Intro: t("access.intro", made.UTC().Format("2006-01-02 15:04 UTC"), len(visits)), Style: style()}
+	for _, v := range visits {
+		page.Visits = append(page.Visits, accessVisit(words, v, rules))
+	}
+	n, err := consent.NoticeFor(consent.Service, words.Lang())
+	if err != nil {
+		return err
+	}
+	a := consent.AuthorityOf(shop.Country)
+	page.Rights = section{t("receipt.rights"), []string{n.Rights}, [][2]string{
+		{t("receipt.contact"), nonEmpty(strings.Join(filled(shop.Contact, shop.Email, shop.Phone, shop.URL, shop.Address), " · "), "–")},
+		{t("receipt.authority"), a.Name + " · " + a.URL}}}
+	return render(w, "access.html", page)
+}
+
+type accessPart struct {
+	Heading  string
+	Sections []section
+}
+
+func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) accessPart {
+	t := words.T
+	names := NewText(io.Discard, words)
+	v, s := a.Visit, a.Sheet
+	vin := t("none-read")
+	if s.VIN != nil {
+		vin = *s.VIN
+	}
+	minute := func(at time.Time) string { return at.UTC().Format("2006-01-02 15:04 UTC") }
+	about := section{t("access.about"), nil, [][2]string{{t("visit.opened"), minute(v.Opened)}, {t("visit.order"), nonEmpty(v.Order, "–")}, {t("scan.vehicle"), vin}}}
+	if !v.Closed.IsZero() {
+		about.Rows = append(about.Rows, [2]string{t("visit.closed"), minute(v.Closed)})
+	}
+	if a.Restricted != "" {
+		about.Rows = append(about.Rows, [2]string{t("access.restricted"), a.Restricted})
+	}
+	answers := section{Heading: t("visit.answers")}
+	for _, x := range s.Answers {
+		name := names.Purpose(consent.Purpose(x.Purpose))
+		if x.Recipient != "" {
+			name += " → " + x.Recipient
+		}
+		answers.Rows = append(answers.Rows, [2]string{name, strings.Join(filled(t("answer."+x.Answer), x.Evidence), " · ")})
+	}
+	parts := []section{about, answers}
+	for _, scan := range v.Scans {
+		d := New(v.ID, scan, rules, words.Lang())
+		read := section{Heading: t("visit.read") + " · " + minute(scan.At)}
+		for _, c := range d.DTCs {
+			read.Rows = append(read.Rows, [2]string{c.Code, strings.Join(filled(c.Text, c.ECU), " · ")})
+		}
+		for _, r := range d.Readings {
+			value := r.Absent
+			if value == "" {
+				value = strings.TrimSpace(fmt.Sprint(display(r.Value, words), " ", unitName(r.Unit)))
+			}
+			read.Rows = append(read.Rows, [2]string{nonEmpty(r.Name, r.Key), strings.Join(filled(value, t("category."+r.Category), r.ECU), " · ")})
+		}
+		parts = append(parts, read)
+	}
+	left := section{Heading: t("visit.left")}
+	for _, u := range s.Left {
+		left.Rows = append(left.Rows, [2]string{u.Recipient, strings.Join(filled(names.Purpose(consent.Purpose(u.Purpose)), t("upload."+u.State), t("upload.bytes", u.Bytes), "sha256 "+u.Envelope), " · ")})
+	}
+	for _, n := range s.Told {
+		left.Rows = append(left.Rows, [2]string{n.Recipient, t("told."+n.Action) + " · " + t("told."+n.State)})
+	}
+	if len(left.Rows) == 0 {
+		left.Text = []string{t("visit.nothing-left")}
+	}
+	log := section{Heading: t("access.log"), Text: []string{t("access.log-complete", len(a.Log))}}
+	for _, e := range a.Log {
+		log.Rows = append(log.Rows, [2]string{strconv.FormatUint(e.Seq, 10) + " · " + minute(e.Time),
+			strings.Join(filled(string(e.Kind), e.Facts.Purpose, e.Facts.Answer, e.Facts.Recipient, e.Facts.Reason), " · ")})
+	}
+	log.Rows = append(log.Rows, [2]string{t("access.head"), a.Head})
+	return accessPart{t("visit.title", v.ID), append(parts, left, log)}
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"obdgate/internal/ledger"
+	"obdgate/internal/visit"
+)
+
+// ErrRestricted marks a visit that is kept under a restriction: it is neither erased nor sent until that is lifted.
+var ErrRestricted = errors.New("the visit is restricted: it is kept, and neither erased nor sent, until obdgate rights restrict ID --lift")
+
+// Ticket is one customer's request as it is kept. Body is what people wrote, readable while the visit's key lives.
+type Ticket struct {
+	ID      string
+	Visit   string // "" once the visit is erased
+	Request string // stable key
+	State   string // stable key
+	Opened  time.Time
+	Due     time.Time
+	Longer  bool
+	Settled time.Time // zero while open
+	Body    []byte    // nil once the visit is erased
+}
+
+// PutTicket stores a ticket, new (ID empty) or changed, with its entry in the ledger: reason is a stable key. It returns the
+// ticket's number.
+func (s *Store) PutTicket(ctx context.Context, t Ticket, reason string) (string, error) {
+	if t.ID == "" {
+		t.ID = "t" + randomID(8)
+	}
+	err := s.Tx(ctx, func(tx *sql.Tx) error {
+		var visit, body, settled any
+		if t.Visit != "" {
+			sealed, err := s.sealRecord(ctx, tx, t.Visit, "ticket/"+t.ID, t.Body)
+			if err != nil {
+				return err
+			}
+			visit, body = t.Visit, sealed
+		}
+		if !t.Settled.IsZero() {
+			settled = t.Settled.UnixMilli()
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO store_tickets (id, visit, request, state, opened, due, longer, settled, body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state = excluded.state, due = excluded.due,
+			longer = excluded.longer, settled = excluded.settled, body = excluded.body`,
+			t.ID, visit, t.Request, t.State, t.Opened.UnixMilli(), t.Due.UnixMilli(), t.Longer, settled, body); err != nil {
+			return err
+		}
+		_, err := s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Rights, Visit: t.Visit, At: s.now(), Facts: ledger.Facts{Reason: reason}})
+		return err
+	})
+	return t.ID, err
+}
+
+// Tickets returns the requests, oldest first; visit "" = all.
+func (s *Store) Tickets(ctx context.Context, visit string) ([]Ticket, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT id, coalesce(visit, ''), request, state, opened, due, longer, coalesce(settled, 0), body
+		FROM store_tickets WHERE ?1 = '' OR visit = ?1 ORDER BY opened, id`, visit)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	var all []Ticket
+	for rows.Next() {
+		var t Ticket
+		var opened, due, settled int64
+		if err := rows.Scan(&t.ID, &t.Visit, &t.Request, &t.State, &opened, &due, &t.Longer, &settled, &t.Body); err != nil {
+			rows.Close()
+			return nil, Explain(err)
+		}
+		t.Opened, t.Due = time.UnixMilli(opened).UTC(), time.UnixMilli(due).UTC()
+		if settled != 0 {
+			t.Settled = time.UnixMilli(settled).UTC()
+		}
+		all = append(all, t)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, Explain(err)
+	}
+	for i := range all {
+		t := &all[i]
+		if t.Visit == "" {
+			t.Body = nil
+			continue
+		}
+		if t.Body, err = s.openRecord(ctx, s.db, t.Visit, "ticket/"+t.ID, t.Body); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// Restrict keeps a visit as it is: reason is a stable key such as legal-hold or accuracy-contested.
+func (s *Store) Restrict(ctx context.Context, visit, reason string) error {
+	return s.setHold(ctx, visit, reason, "restricted."+reason)
+}
+
+// LiftRestriction ends it.
+func (s *Store) LiftRestriction(ctx context.Context, visit string) error {
+	return s.setHold(ctx, visit, nil, "restriction-lifted")
+}
+
+func (s *Store) setHold(ctx context.Context, visit string, hold any, event string) error {
+	return s.Tx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE store_visits SET hold = ?, due = NULL WHERE id = ?`, hold, visit)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return fmt.Errorf("visit %s: %w", visit, errors.Join(ErrNotFound, err))
+		}
+		_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Rights, Visit: visit, At: s.now(), Facts: ledger.Facts{Reason: event}})
+		return err
+	})
+}
+
+// Restriction is why a visit is restricted, "" when it is not.
+func (s *Store) Restriction(ctx context.Context, visit string) (string, error) {
+	reason, err := s.hold(ctx, s.db, visit)
+	return reason, Explain(err)
+}
+
+func (s *Store) hold(ctx context.Context, tx ledger.DBTX, visit string) (reason string, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(hold, '') FROM store_visits WHERE id = ?`, visit).Scan(&reason)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return reason, err
+}
+
+// unrestricted is ErrRestricted, with the visit and the reason, when the visit is.
+func (s *Store) unrestricted(ctx context.Context, tx ledger.DBTX, visit string) error {
+	reason, err := s.hold(ctx, tx, visit)
+	if err == nil && reason != "" {
+		err = fmt.Errorf("visit %s (%s): %w", visit, reason, ErrRestricted)
+	}
+	return err
+}
+
+// Rectify changes what people entered on a visit, order or language; ErrNotFound for anything else: what the vehicle said is
+// not rewritten. The request is logged with its ticket.
+func (s *Store) Rectify(ctx context.Context, id, field, value string) error {
+	_, err := s.UpdateVisit(ctx, id, func(v *visit.Visit) error {
+		switch field {
+		case "order":
+			v.Order = value
+		case "language":
+			v.Language = value
+		default:
+			return fmt.Errorf("%s %w", field, ErrNotFound)
+		}
+		return nil
+	})
+	return err
+}
