@@ -205,31 +205,64 @@ func (p *Plan) AppendJSON(dst []byte, d *Field, f *frame.Frame) []byte {
 	return strconv.AppendFloat(dst, x, 'g', -1, 64)
 }
 
-// appendFixed appends v / 10^places.
+// appendFixed appends v / 10^places without trailing zeros.
 func appendFixed(dst []byte, v int64, places int) []byte {
 	u := uint64(v)
 	if v < 0 {
 		dst, u = append(dst, '-'), -u
 	}
-	for places > 0 && u%10 == 0 {
-		u, places = u/10, places-1
-	}
-	var b [24]byte
-	i := len(b)
-	for ; places > 0; places-- {
-		i--
-		b[i] = '0' + byte(u%10)
-		u /= 10
-		if places == 1 {
-			i--
-			b[i] = '.'
+	var rest uint64
+	switch places { // divided by constants, which is multiplication
+	case 0:
+		return appendDecimal(dst, u)
+	case 1:
+		u, rest = u/10, u%10
+	case 2:
+		u, rest = u/100, u%100
+	case 3:
+		u, rest = u/1000, u%1000
+	default:
+		ten := uint64(10000)
+		for range places - 4 {
+			ten *= 10
 		}
+		u, rest = u/ten, u%ten
 	}
-	for {
-		i--
-		b[i] = '0' + byte(u%10)
-		if u /= 10; u == 0 {
-			return append(dst, b[i:]...)
-		}
+	dst = appendDecimal(dst, u)
+	if rest == 0 {
+		return dst
 	}
+	for rest%10 == 0 {
+		rest, places = rest/10, places-1
+	}
+	dst = append(dst, ".00000000000000000"[:places+1]...)
+	for i := len(dst) - 1; rest > 0; i-- {
+		dst[i] = '0' + byte(rest%10)
+		rest /= 10
+	}
+	return dst
 }
+
+// appendDecimal is strconv.AppendUint, made for numbers of at most five digits.
+func appendDecimal(dst []byte, u uint64) []byte {
+	switch {
+	case u < 10:
+		return append(dst, '0'+byte(u))
+	case u < 100:
+		return append(dst, pairs[2*u], pairs[2*u+1])
+	case u < 1000:
+		x := u % 100
+		return append(dst, '0'+byte(u/100), pairs[2*x], pairs[2*x+1])
+	case u < 10000:
+		x, y := u/100, u%100
+		return append(dst, pairs[2*x], pairs[2*x+1], pairs[2*y], pairs[2*y+1])
+	case u < 100000:
+		x := u / 100 % 100
+		y := u % 100
+		return append(dst, '0'+byte(u/10000), pairs[2*x], pairs[2*x+1], pairs[2*y], pairs[2*y+1])
+	}
+	return strconv.AppendUint(dst, u, 10)
+}
+
+// pairs are the two digits of 0 to 99.
+const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"

@@ -16,6 +16,8 @@ type pen struct {
 	may     [frame.MaxData]byte
 	hidden  frame.Frame
 	scratch []dbc.Field
+	bus     []byte // interface of the last frame, and its JSON
+	busText []byte
 }
 
 func newPen(t *table) pen { return pen{t: t, scratch: make([]dbc.Field, 0, t.most)} }
@@ -131,10 +133,16 @@ func hex(x uint32) uint64 {
 // object appends a frame as JSON.
 func (p *pen) object(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision) []byte {
 	dst = append(dst, `{"time":`...)
-	dst = appendTime(dst, line)
-	dst = append(dst, `,"bus":`...)
-	dst = appendName(dst, line[s.Iface:s.IfaceEnd])
-	dst = append(dst, `,"id":"`...)
+	if from := s.Iface - 2; from > 1 && line[0] == '(' && line[1] != '0' && line[from] == ')' {
+		dst = append(dst, line[1:from]...)
+	} else {
+		dst = appendTime(dst, line)
+	}
+	if name := line[s.Iface:s.IfaceEnd]; string(name) != string(p.bus) {
+		p.bus = append(p.bus[:0], name...)
+		p.busText = append(appendName(append(p.busText[:0], `,"bus":`...), name), `,"id":"`...)
+	}
+	dst = append(dst, p.busText...)
 	width := 3
 	switch {
 	case f.Is(frame.Legacy):
@@ -146,9 +154,11 @@ func (p *pen) object(dst, line []byte, s canlog.Span, f *frame.Frame, d *decisio
 		dst = append(dst, digits[f.ID>>(4*i)&15])
 	}
 	dst = append(dst, '"')
-	for _, k := range kinds {
-		if f.Is(k.flag) {
-			dst = append(dst, k.text...)
+	if f.Flags&^frame.Extended != 0 {
+		for _, k := range kinds {
+			if f.Is(k.flag) {
+				dst = append(dst, k.text...)
+			}
 		}
 	}
 	if f.Is(frame.Remote) {
@@ -166,13 +176,20 @@ func (p *pen) object(dst, line []byte, s canlog.Span, f *frame.Frame, d *decisio
 		}
 		dst = append(dst, '"')
 	}
-	dst = append(dst, `,"tag":"`...)
-	dst = append(dst, d.tag.Class.String()...)
-	dst = append(dst, `","category":"`...)
-	dst = append(dst, categories[d.category]...)
-	dst = append(dst, '"')
+	if d.sampled {
+		dst = append(dst, d.text...)
+	} else {
+		dst = tagText(dst, d)
+	}
 	dst = p.values(dst, f, d)
 	return append(dst, '}', '\n')
+}
+
+// tagText appends what is known of the frame's tag.
+func tagText(dst []byte, d *decision) []byte {
+	dst = append(append(dst, `,"tag":"`...), d.tag.Class.String()...)
+	dst = append(append(dst, `","category":"`...), categories[d.category]...)
+	return append(dst, '"')
 }
 
 var kinds = []struct {
@@ -201,22 +218,24 @@ func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
 	if d.sampled {
 		for i := range d.values {
 			dst = append(dst, d.values[i].key...)
-			dst = append(v.plan.AppendJSON(dst, d.values[i].field, f), ',')
+			dst = v.plan.AppendJSON(dst, d.values[i].field, f)
 		}
 	} else {
 		fields := v.plan.Fields(f, p.scratch)
 		for i := range fields {
 			if !p.t.o.safe() || shown(fields[i].Signal, &p.may) {
+				if len(dst) > start {
+					dst = append(dst, ',')
+				}
 				dst = append(dst, v.keys[fields[i].Signal].key...)
-				dst = append(v.plan.AppendJSON(dst, &fields[i], f), ',')
+				dst = v.plan.AppendJSON(dst, &fields[i], f)
 			}
 		}
 	}
 	if len(dst) == start {
 		return dst[:mark]
 	}
-	dst[len(dst)-1] = '}'
-	return dst
+	return append(dst, '}')
 }
 
 // jsonKey is a signal's name as it stands in front of its value.

@@ -15,6 +15,7 @@ type decision struct {
 	keep      uint64    // bits of the first eight bytes that may be shown
 	same      [2]uint64 // characters of their sixteen hex digits that stay as they were written
 	values    []value   // signals to write, of a frame as long as its message
+	text      []byte    // the tag as JSON, up to the values
 	sampled   bool      // holds for every frame like the one it was made of
 }
 
@@ -97,6 +98,7 @@ var categories = [...]policy.Category{policy.VehicleIdentity, policy.FaultMemory
 // decide turns what the Tagger says of a frame into a decision.
 func (t *table) decide(ft policy.FrameTag) *decision {
 	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
+	d.text = tagText(nil, d)
 	d.keep = le.Uint64(kept(ft)[:8])
 	for i := range 8 {
 		if d.personal>>i&1 == 0 {
@@ -181,7 +183,11 @@ func (t *table) sample(ft policy.FrameTag, v *verdict, f *frame.Frame) *decision
 	may := kept(ft)
 	for _, field := range v.plan.Fields(f, nil) {
 		if !t.o.safe() || shown(field.Signal, may) {
-			d.values = append(d.values, value{v.keys[field.Signal].key, &field})
+			key := v.keys[field.Signal].key
+			if len(d.values) > 0 {
+				key = append([]byte{','}, key...)
+			}
+			d.values = append(d.values, value{key, &field})
 		}
 	}
 	return d
