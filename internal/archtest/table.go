@@ -177,6 +177,8 @@ var house = rules{
 		{name: "DialTimeout", rooms: dialers, why: dialersWhy},
 		{name: "DialContext", rooms: dialers, why: dialersWhy},
 		{name: "Dialer", rooms: dialers, why: dialersWhy},
+		{name: "Clear", rooms: []string{"internal/diag", "internal/scan", "internal/cli"},
+			why: "clearing a fault memory is the one thing that changes a vehicle: from the command, through scan's conditions, to the bus"},
 		{name: "Reveal", rooms: []string{
 			"internal/vin", "internal/reading", // define it for a vehicle's identity
 			"internal/gate",      // puts the VIN of a consented purpose into an envelope
