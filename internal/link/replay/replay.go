@@ -231,9 +231,10 @@ func (l *Link) Recv(ctx context.Context) (frame.Frame, error) {
 	return f, nil
 }
 
-// Caps: answers are bound to no clock and end with link.ErrQuiet. Adapter names the file and what was damaged in it.
+// Caps: answers are bound to no clock and end with link.ErrQuiet. Adapter names the file and what was damaged in it. A
+// recording of K-line or J1850 alone is no adapter that looks for the header: it has the headers it has.
 func (l *Link) Caps() link.Caps {
-	return link.Caps{Adapter: l.name, HalfDuplex: true, Instant: true, FD: l.match.rec.fd, LegacyBus: l.match.rec.old,
+	return link.Caps{Adapter: l.name, HalfDuplex: true, Instant: true, FD: l.match.rec.fd, LegacyBus: l.match.rec.old && !l.match.rec.legacy,
 		Legacy: l.match.rec.legacy, IDBits: l.match.rec.bits}
 }
 

@@ -1,0 +1,58 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"obdgate/internal/cli"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden documents of fixtures/recordings anew")
+
+// A recorded car is a regression test: its recording scans to the same document, byte for byte, on every system, without
+// root, hardware or a CAN kernel. Only what is of the day is left out: the visit's number, the path, the time.
+func TestRecordingsScanToTheirGoldenDocuments(t *testing.T) {
+	logs, err := filepath.Glob("../../fixtures/recordings/*.log")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(logs), 5)
+	for _, log := range logs {
+		name := strings.TrimSuffix(filepath.Base(log), ".log")
+		t.Run(name, func(t *testing.T) {
+			home := filepath.Join(t.TempDir(), "state")
+			run := func(args ...string) string {
+				var out, errs bytes.Buffer
+				code := cli.Main(t.Context(), append([]string{"--home", home, "--lang", "en"}, args...), cli.Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
+				require.Zero(t, code, errs.String())
+				return out.String()
+			}
+			run("visit", "open", "--order", "golden")
+			run("consent", "record", "--purpose", "obfcm=yes", "--evidence", "paper form 2026-114")
+			var doc map[string]any
+			dec := json.NewDecoder(strings.NewReader(run("scan", "replay:"+log, "--json")))
+			dec.UseNumber()
+			require.NoError(t, dec.Decode(&doc))
+			for _, key := range []string{"visit", "link", "at"} {
+				delete(doc, key)
+			}
+			got, err := json.MarshalIndent(doc, "", "  ")
+			require.NoError(t, err)
+			got = append(got, '\n')
+			require.NotContains(t, string(got), home)
+			golden := strings.TrimSuffix(log, ".log") + ".json"
+			if *update {
+				require.NoError(t, os.WriteFile(golden, got, 0o644)) //nolint:gosec // a public file
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			want = bytes.ReplaceAll(want, []byte("\r\n"), []byte("\n")) // a checkout on Windows
+			require.Equal(t, string(want), string(got), "the document of %s has changed; if it should, run this test with -update", name)
+		})
+	}
+}
