@@ -220,6 +220,9 @@ func skip(t *testing.T, w way) {
 // errors, the order of everything.
 func TestSameDocumentOverEveryLink(t *testing.T) {
 	for _, name := range vehicles(func(n string) bool { return n != "broken-mute" }) {
+		if testtier.Machine() && !fits(ways[3], name) {
+			continue // its processor is slow, and these run on any host
+		}
 		t.Run(name, func(t *testing.T) {
 			want, code, asked := newWorkshop(t).scan("sim:"+name, "obfcm=yes", "service=yes")
 			require.Contains(t, []int{0, 76}, code)
@@ -259,7 +262,11 @@ func TestRefusalIsSeenByTheCar(t *testing.T) {
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
 			skip(t, w)
-			for _, vehicle := range []string{"golf8", "phev", "tahoe", "obdonuds"} {
+			cars := []string{"golf8", "phev", "tahoe", "obdonuds"}
+			if testtier.Machine() {
+				cars = cars[:2]
+			}
+			for _, vehicle := range cars {
 				counts := map[string]int{}
 				for _, answers := range [][]string{{"obfcm=yes"}, {"obfcm=no"}, {"service=yes", "obfcm=later"}, {"obfcm=yes", "obfcm=no"}, nil} {
 					t.Run(fmt.Sprint(vehicle, answers), func(t *testing.T) {
