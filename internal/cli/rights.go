@@ -24,7 +24,8 @@ import (
 
 func (p *program) rights() *cobra.Command {
 	return group("rights", "What a customer may ask for, and what time asks for", p.rightsAccess(), p.rightsErase(), p.rightsRestrict(),
-		p.rightsRectify(), p.rightsExport(), p.rightsObject(), p.rightsList(), p.rightsClose(), p.rightsSweep())
+		p.rightsRectify(), p.rightsExport(), p.rightsObject(), p.rightsList(), p.rightsClose(), p.rightsSweep(),
+		p.rightsRetention(), p.rightsBreach())
 }
 
 // asked is what every request needs besides the visit.

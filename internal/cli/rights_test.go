@@ -148,3 +148,25 @@ func TestWithdrawalByReceiptNumber(t *testing.T) {
 	code, _, _ = c.run("consent", "receipt", "--verify", page)
 	require.Equal(t, exitData, code)
 }
+
+func TestBreachLettersAndRetention(t *testing.T) {
+	c := newCounter(t)
+	c.ok("workshop", "--name", "Garage Noord", "--address", "Dorpsstraat 1", "--country", "NL", "--contact", "dpo@garage.example")
+	v := c.visit()
+	dir := t.TempDir()
+	out := c.ok("rights", "breach", "--since", "2020-01-01", "--drill", "--letters", dir, "--what", "Een laptop is gestolen.")
+	require.Contains(t, out, "EXERCISE")
+	require.Contains(t, out, v)
+	letter, err := os.ReadFile(filepath.Join(dir, v+".txt"))
+	require.NoError(t, err)
+	for _, s := range []string{"DIT IS EEN OEFENING", "order 7 Peeters", "Een laptop is gestolen.", "dpo@garage.example", "Autoriteit Persoonsgegevens", "2020-01-01"} {
+		require.Contains(t, string(letter), s, "in the customer's language, whatever the workshop's")
+	}
+	code, _, _ := c.run("rights", "breach")
+	require.Equal(t, exitUsage, code)
+
+	c.ok("rights", "erase", v, "--identity", seen, "--confirm")
+	kept := c.ok("rights", "retention")
+	require.Contains(t, kept, "28 days")
+	require.Contains(t, kept, "customer-request", "what was erased when, and why")
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"obdgate/internal/i18n"
+	"obdgate/internal/policy"
+	"obdgate/internal/report"
+	"obdgate/internal/rights"
+	"obdgate/internal/store"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) rightsBreach() *cobra.Command {
+	var since, letters, what string
+	var drill bool
+	c := &cobra.Command{
+		Use: "breach", Short: "After a breach: whose data was where since when, and a letter to each", Args: exactArgs(0),
+		Long: `breach lists, out of the log, every visit held since a day, the recipients its data had gone to and who had
+looked at it. --letters writes a letter for each, in the customer's language; customers are told within 48
+hours. --drill marks everything as an exercise. That the list was made is logged.`,
+		Example: "  obdgate rights breach --since 2026-11-01 --letters letters --what \"A laptop was stolen.\"\n  obdgate rights breach --since 2026-11-01 --drill",
+		RunE: func(c *cobra.Command, _ []string) error {
+			at, err := parseDate(since)
+			if err != nil || since == "" {
+				return usage("--since 2026-11-01", errors.Join(errors.New("since when?"), err))
+			}
+			return p.withStore(c.Context(), func(s *store.Store) error {
+				b, err := rights.Affects(c.Context(), s, at.AddDate(0, 0, -1), p.now(), drill)
+				if err != nil {
+					return err
+				}
+				if letters != "" {
+					if err := p.letters(c.Context(), s, b, letters, what); err != nil {
+						return err
+					}
+				}
+				if p.json {
+					return p.writeJSON(b)
+				}
+				t := report.NewText(p.Out, p.words)
+				if b.Drill {
+					t.Line("%s", p.words.T("breach.drill"))
+				}
+				t.Line("%s", p.words.T("breach.list", len(b.Affected), b.Gone, b.Deadline.Local().Format("2006-01-02 15:04")))
+				var rows [][]string
+				for _, a := range b.Affected {
+					rows = append(rows, []string{a.Visit, a.Order, a.Opened.Local().Format("2006-01-02"), a.Language, p.words.T("breach.row", len(a.Where), len(a.Read))})
+				}
+				t.Rows(rows)
+				return t.Err()
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&since, "since", "", "first day on which data may have been exposed, 2026-11-01")
+	f.StringVar(&letters, "letters", "", "directory to write the letters to; it must exist")
+	f.StringVar(&what, "what", "", "what happened, in your words, for the letters")
+	f.BoolVar(&drill, "drill", false, "an exercise")
+	return c
+}
+
+func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, dir, what string) error {
+	shop, err := s.Workshop(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range b.Affected {
+		words, err := i18n.Load(a.Language)
+		if err != nil {
+			words = p.words
+		}
+		n := report.BreachNotice{Visit: a.Visit, Order: a.Order, Opened: a.Opened, Since: b.Since, Drill: b.Drill, Shop: shop, What: what}
+		for _, w := range a.Where {
+			if !slices.Contains(n.Recipients, w.Recipient) {
+				n.Recipients = append(n.Recipients, w.Recipient)
+			}
+		}
+		err = p.writePage(filepath.Join(dir, a.Visit+".txt"), func(w io.Writer) error { return report.WriteBreachNotice(w, words, n) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *program) rightsRetention() *cobra.Command {
+	return &cobra.Command{
+		Use: "retention", Short: "Show how long each category is kept, and everything that was erased when", Args: exactArgs(0),
+		Example: "  obdgate rights retention\n  obdgate rights retention --json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			rules, err := policy.Default()
+			if err != nil {
+				return err
+			}
+			return p.withStore(c.Context(), func(s *store.Store) error {
+				gone, err := rights.Destructions(c.Context(), s)
+				if err != nil {
+					return err
+				}
+				t := report.NewText(p.Out, p.words)
+				kept := map[string]string{}
+				var rows, lines [][]string
+				for _, info := range rules.Categories() {
+					category := info.Key
+					kept[string(category)] = rules.Retention(category).String()
+					rows = append(rows, []string{t.Category(string(category)), rules.Retention(category).String()})
+				}
+				if p.json {
+					return p.writeJSON(map[string]any{"kept": kept, "answers_days": rights.RecordsDays, "destroyed": gone})
+				}
+				t.Rows(rows)
+				t.Heading("retention.gone")
+				for _, g := range gone {
+					lines = append(lines, []string{strconv.FormatUint(g.Entry, 10), g.At.Local().Format("2006-01-02 15:04"), string(g.Kind), g.Reason, strconv.Itoa(max(g.Count, 1))})
+				}
+				t.Rows(lines)
+				return t.Err()
+			})
+		},
+	}
+}
