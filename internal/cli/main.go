@@ -84,7 +84,12 @@ only where the customer has agreed.` + "\n",
 			}
 			return unknownCommand(c, args[0])
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return p.start() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := p.start(); err != nil {
+				return err
+			}
+			return p.permit(c)
+		},
 	}
 	root.SetIn(p.In)
 	root.SetOut(p.Out)

@@ -99,6 +99,9 @@ func (p *program) visitShow() *cobra.Command {
 		Example: "  obdgate visit show --visit v3k9…",
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
+				if err := p.accessed(c.Context(), s, v.ID, "visit-show"); err != nil {
+					return err
+				}
 				return p.showVisit(c.Context(), s, v)
 			})
 		},
@@ -131,9 +134,12 @@ func (p *program) visitReport() *cobra.Command {
 		Use: "report [ID]", Short: "Print the repair report of a visit's last scan", Args: argsBetween(0, 1),
 		Example: "  obdgate visit report --visit v3k9… --lang de",
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.withVisit(c.Context(), first(args, id), func(_ *store.Store, v visit.Visit) error {
+			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
 				if len(v.Scans) == 0 {
 					return fail(exitNoInput, "read the vehicle first: obdgate scan --visit "+v.ID, errors.New("this visit has no scan"))
+				}
+				if err := p.accessed(c.Context(), s, v.ID, "visit-report"); err != nil {
+					return err
 				}
 				return p.printScan(v.ID, v.Scans[len(v.Scans)-1])
 			})

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Each role does its duties and nothing else; without a file one user does everything.
+func TestRoles(t *testing.T) {
+	c := newCounter(t)
+	v := c.visit()
+	me := osUser()
+	require.NotEmpty(t, me)
+	as := func(role string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(c.home, rolesFile), []byte(`{"`+role+`":["`+strings.ReplaceAll(me, `\`, `\\`)+`"],"adviser":["somebody"]}`), 0o644))
+	}
+	for role, may := range map[string]map[string]bool{
+		technician:    {"visit show " + v: true, "scan sim:golf8 --visit " + v: true, "recipient list": false, "rights access " + v + " --identity seen": false, "ledger verify": false},
+		dpo:           {"visit show " + v: true, "scan sim:golf8 --visit " + v: false, "rights access " + v + " --identity seen": true, "ledger verify": true, "upload --dry-run": false},
+		administrator: {"visit show " + v: false, "recipient list": true, "scan sim:golf8": false, "rights access " + v: false, "ledger verify": true},
+	} {
+		as(role)
+		for line, yes := range may {
+			code, _, text := c.run(strings.Fields(line)...)
+			if yes {
+				require.Zero(t, code, "%s: %s: %s", role, line, text)
+			} else {
+				require.Equal(t, exitNoPerm, code, "%s: %s", role, line)
+				require.Contains(t, text, errRole.Error())
+			}
+		}
+		c.ok("explain", "obd.01.05") // touches no state
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(c.home, rolesFile), []byte(`{"technician":["somebody"]}`), 0o644))
+	code, _, text := c.run("visit", "list")
+	require.Equal(t, exitNoPerm, code, "who has no role has no duty")
+	require.Contains(t, text, technician)
+	require.NoError(t, os.WriteFile(filepath.Join(c.home, rolesFile), []byte(`{"boss":["x"]}`), 0o644))
+	code, _, _ = c.run("visit", "list")
+	require.Equal(t, exitConfig, code, "a file nobody can read right opens nothing")
+}
+
+// Whoever looks at a visit leaves a line in the log.
+func TestLookingIsLogged(t *testing.T) {
+	c := newCounter(t)
+	v := c.visit()
+	before := strings.Count(c.ok("--json", "ledger", "show"), `"accessed"`)
+	c.ok("visit", "show", v)
+	c.ok("visit", "report", v)
+	require.Equal(t, before+2, strings.Count(c.ok("--json", "ledger", "show"), `"accessed"`))
+}
