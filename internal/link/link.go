@@ -98,6 +98,10 @@ var (
 	ErrGone = errors.New("adapter gone")
 	// ErrNoAdapter: nothing at this address, or not an adapter we can talk to.
 	ErrNoAdapter = errors.New("no adapter")
+	// ErrAddress: no kind of link has such an address. It comes with ErrNoAdapter.
+	ErrAddress = errors.New("unknown kind of address")
+	// ErrRecording: a file that is no recording of a session, or holds none. It comes with ErrNoVehicle.
+	ErrRecording = errors.New("no recording of a session")
 	// ErrNoVehicle: the adapter works, the vehicle does not answer (ignition off, wrong protocol).
 	ErrNoVehicle = errors.New("no answer from the vehicle")
 	// ErrBus: the adapter reports a fault of the bus (wiring, bit rate, bus off).
