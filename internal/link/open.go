@@ -19,7 +19,7 @@ func (r Registry) Open(ctx context.Context, uri string) (Link, error) {
 	scheme, _, ok := Split(uri)
 	open := r[scheme]
 	if !ok || open == nil {
-		return nil, &Error{Op: "open", URI: uri, Err: fmt.Errorf("%w: unknown kind of address", ErrNoAdapter),
+		return nil, &Error{Op: "open", URI: uri, Err: fmt.Errorf("%w: %w", ErrNoAdapter, ErrAddress),
 			Hint: "addresses begin with " + strings.Join(r.schemes(), ", ") + "; for example can://can0 or elm:///dev/ttyUSB0"}
 	}
 	return open(ctx, uri)
