@@ -128,7 +128,7 @@ func load(ctx context.Context, uri string, r io.Reader) (rec recording, stats St
 		frames = append(frames, f)
 	}
 	if len(frames) == 0 && src.Damaged() > 0 {
-		return fail(fmt.Errorf("%w: none of its %d records is a frame; %w", link.ErrNoVehicle, src.Damaged(), src.Faults()[0]),
+		return fail(fmt.Errorf("%w: %w: none of its %d records is a frame; %w", link.ErrNoVehicle, link.ErrRecording, src.Damaged(), src.Faults()[0]),
 			"a candump log, ASC, pcapng or BLF is wanted; record with: candump -L can0 > session.log")
 	}
 	for _, f := range frames {
@@ -137,9 +137,9 @@ func load(ctx context.Context, uri string, r io.Reader) (rec recording, stats St
 	rec = cut.done()
 	switch {
 	case len(frames) == 0:
-		return fail(fmt.Errorf("%w: the recording is empty", link.ErrNoVehicle), "record with: candump -L can0 > session.log")
+		return fail(fmt.Errorf("%w: %w: it is empty", link.ErrNoVehicle, link.ErrRecording), "record with: candump -L can0 > session.log")
 	case rec.requests == 0:
-		return fail(fmt.Errorf("%w: the recording holds %d frames but no question of a tester", link.ErrNoVehicle, len(frames)),
+		return fail(fmt.Errorf("%w: %w: it holds %d frames but no question of a tester", link.ErrNoVehicle, link.ErrRecording, len(frames)),
 			"only a log that holds a diagnostic session can play a vehicle; to see what is in this one: obdgate classify FILE")
 	}
 	return rec, Stats{Frames: rec.frames, Requests: rec.requests, Damaged: src.Damaged(), Faults: src.Faults()}, nil
