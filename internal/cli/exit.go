@@ -80,6 +80,8 @@ func exitOf(err error) (code int, hint string) {
 		hint string
 	}{
 		{context.Canceled, exitInterrupted, "what was done so far is kept; repeat the command to go on"},
+		{link.ErrAddress, exitUsage, ""},
+		{link.ErrRecording, exitData, "record with: candump -L can0 > session.log"},
 		{link.ErrNoAdapter, exitUnavailable, "check the plug and the address; `obdgate doctor` lists adapters"},
 		{link.ErrNoVehicle, exitUnavailable, "switch the ignition on and plug the adapter in fully"},
 		{link.ErrGone, exitUnavailable, "plug the adapter in again and repeat the command; what was read is kept"},
