@@ -77,6 +77,19 @@ func (s *spent) command(b []byte) {
 	}
 }
 
+// begin forgets what was.
+func (s *spent) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kind, s.count, s.time = idle, [kinds]int{}, [kinds]time.Duration{}
+}
+
+func (s *spent) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+}
+
 // answer looks for the status that says nobody spoke.
 func (s *spent) answer(b []byte) {
 	s.mu.Lock()
@@ -86,6 +99,7 @@ func (s *spent) answer(b []byte) {
 	}
 }
 
+// close ends the command under way; mu is held.
 func (s *spent) close() {
 	if s.kind != idle {
 		s.count[s.kind]++
@@ -250,10 +264,10 @@ func (c cell) read(t *testing.T) *result {
 		var l link.Link
 		if l, r.err = elm327.OpenOver(ctx, dial, rates...); r.err == nil {
 			r.opened = time.Since(began)
-			r.spent = spent{}
+			r.spent.begin()
 			r.scan, r.err = scan.Run(ctx, l, o)
 			r.took = time.Since(began)
-			r.spent.close()
+			r.spent.end()
 			require.NoError(t, l.Close())
 		} else {
 			r.took = time.Since(began)

@@ -70,7 +70,11 @@ func rows(t *testing.T, cells []cell) []row {
 	}
 	out := make([]row, len(cells))
 	var wg sync.WaitGroup
-	next := make(chan int)
+	next := make(chan int, len(cells)) // with room for all: a worker whose cell fails the test ends with it
+	for i := range cells {
+		next <- i
+	}
+	close(next)
 	for range 2 {
 		wg.Go(func() {
 			for i := range next {
@@ -82,11 +86,10 @@ func rows(t *testing.T, cells []cell) []row {
 			}
 		})
 	}
-	for i := range cells {
-		next <- i
-	}
-	close(next)
 	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
 	return out
 }
 
