@@ -151,8 +151,7 @@ func (p *Plan) Floats(f *frame.Frame, values []float64, scratch []Field) ([]Fiel
 		}
 		return fields, values
 	}
-	le := binary.LittleEndian.Uint64(f.Data[:8])
-	words := [2]uint64{le, bits.ReverseBytes64(le)}
+	words := p.Words(f)
 	for i := range fields {
 		d := &fields[i]
 		raw := words[d.big&1] >> (d.shift & 63) & d.mask
@@ -183,10 +182,22 @@ func (d *Field) raw(p *Plan, f *frame.Frame, le uint64) uint64 {
 	return le >> (d.shift & 63) & d.mask
 }
 
+// Words are the first eight data bytes as a Plan's fields read them: little endian, and big endian.
+type Words [2]uint64
+
+// Words returns the frame's.
+func (p *Plan) Words(f *frame.Frame) Words {
+	le := binary.LittleEndian.Uint64(f.Data[:8])
+	return Words{le, bits.ReverseBytes64(le)}
+}
+
 // AppendJSON appends the exact physical value of an active field as a JSON number, without trailing zeros; a float that
-// is not a number is null. It does not allocate when the value fits 64 bits on the way.
-func (p *Plan) AppendJSON(dst []byte, d *Field, f *frame.Frame) []byte {
-	raw := d.raw(p, f, binary.LittleEndian.Uint64(f.Data[:8]))
+// is not a number is null. w are the frame's Words. It does not allocate when the value fits 64 bits on the way.
+func (p *Plan) AppendJSON(dst []byte, d *Field, f *frame.Frame, w *Words) []byte {
+	raw := w[d.big&1] >> (d.shift & 63) & d.mask
+	if p.wide {
+		raw, _ = d.Signal.Raw(f)
+	}
 	if d.exact {
 		return appendFixed(dst, (int64(raw^d.sign)-int64(d.sign))*d.num+d.off, int(d.places))
 	}

@@ -172,7 +172,8 @@ func TestPlanAgreesWithAWalkOverTheBits(t *testing.T) {
 				require.Equal(t, math.Float64bits(slowFloat(s, data)), math.Float64bits(x), s.Name)
 				require.Equal(t, math.Float64bits(x), math.Float64bits(values[i]), s.Name)
 				exact := slowValue(s, data)
-				text := string(p.AppendJSON(nil, &fields[i], &f))
+				w := p.Words(&f)
+				text := string(p.AppendJSON(nil, &fields[i], &f, &w))
 				if exact == nil {
 					require.Equal(t, "null", text)
 					continue
@@ -277,8 +278,8 @@ func TestAppendJSONIsShort(t *testing.T) {
 			b[i] = byte(raw >> (8 * i))
 		}
 		f := frame.New(100, 0, b[:]...)
-		fields := p.Fields(&f, nil)
-		require.Equal(t, want[0], string(p.AppendJSON(nil, &fields[0], &f)))
-		require.Equal(t, want[1], string(p.AppendJSON(nil, &fields[1], &f)))
+		fields, w := p.Fields(&f, nil), p.Words(&f)
+		require.Equal(t, want[0], string(p.AppendJSON(nil, &fields[0], &f, &w)))
+		require.Equal(t, want[1], string(p.AppendJSON(nil, &fields[1], &f, &w)))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
@@ -344,6 +345,17 @@ func TestPCAPNGHasTheTagInTheComment(t *testing.T) {
 	require.Equal(t, []byte{0}, f.Bytes())
 	require.Equal(t, []string{"can0", "can1"}, r.Interfaces())
 	require.ErrorIs(t, r.Next(&f), io.EOF)
+}
+
+// Time is counted from the first frame, be it a tester's, whose frames are decided later than their neighbours.
+func TestTimeBeginsWithTheFirstFrame(t *testing.T) {
+	_, s := run(t, []byte("(1690000000.000000) can0 7E8#1014490201575657\n(1690000005.000000) can0 123#FF\n"), Options{Policy: rules(t)})
+	require.Equal(t, 1690000000*time.Second, s.Start)
+	for _, c := range s.Categories {
+		require.Len(t, c.Over, 51)
+		require.Equal(t, Count{1, 1}, c.Over[50])
+		require.Equal(t, Count{1, 8}, c.Over[0])
+	}
 }
 
 // A recording that breaks off, and a disk that is full, are told; what was done until then is not lost.

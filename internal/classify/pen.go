@@ -214,11 +214,11 @@ func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
 	}
 	mark := len(dst)
 	dst = append(dst, `,"values":{`...)
-	start := len(dst)
+	start, w := len(dst), v.plan.Words(f)
 	if d.sampled {
 		for i := range d.values {
 			dst = append(dst, d.values[i].key...)
-			dst = v.plan.AppendJSON(dst, d.values[i].field, f)
+			dst = v.plan.AppendJSON(dst, d.values[i].field, f, &w)
 		}
 	} else {
 		fields := v.plan.Fields(f, p.scratch)
@@ -228,7 +228,7 @@ func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
 					dst = append(dst, ',')
 				}
 				dst = append(dst, v.keys[fields[i].Signal].key...)
-				dst = v.plan.AppendJSON(dst, &fields[i], f)
+				dst = v.plan.AppendJSON(dst, &fields[i], f, &w)
 			}
 		}
 	}

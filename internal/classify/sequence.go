@@ -62,6 +62,11 @@ func newSequence(t *table, w io.Writer) *sequence {
 
 // take goes on with the next block; the error is that of the writer.
 func (s *sequence) take(b *block) error {
+	if len(b.lines) > 0 && !s.time.began {
+		if _, ok := slowly(b.text[b.lines[0].in:b.n], &s.f); ok {
+			s.time.begin(s.f.Time)
+		}
+	}
 	if s.crowded(b) {
 		s.oneByOne(b)
 	} else {

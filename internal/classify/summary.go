@@ -32,7 +32,7 @@ type Summary struct {
 	All, Technical, Personal Count
 	Categories               []CategoryCount // those that occur, the technical ones first
 
-	Start time.Duration // time of the first frame, since 1970-01-01 UTC or whatever the recording counts from
+	Start time.Duration // tenth of a second of the first frame, since 1970-01-01 UTC or whatever the recording counts from
 	Slot  time.Duration // length of the pieces of time in CategoryCount.Over
 }
 
@@ -88,13 +88,17 @@ func (t *timeline) used() int {
 	return t.last + 1
 }
 
+// begin sets where time is counted from, once.
+func (t *timeline) begin(at time.Duration) {
+	if !t.began {
+		t.began, t.start, t.width = true, at-at%grain, grain
+	}
+}
+
 // take adds what a tally has. A clock that was set back counts as the beginning.
 func (t *timeline) take(y *tally) {
 	for i := range y.entries {
 		e := &y.entries[i]
-		if !t.began {
-			t.began, t.start, t.width = true, e.at, grain
-		}
 		at := max(0, e.at-t.start)
 		for at/t.width >= slots {
 			t.halve()
