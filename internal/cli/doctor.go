@@ -22,7 +22,8 @@ func (p *program) doctor() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor [LINK]", Short: "What is wrong, and what to type", Args: argsBetween(0, 1),
 		Long: `doctor looks at adapters, the state directory, keys, the log, recipients, certificates, the clock and free disk
-space. With a LINK it also opens that adapter and says what it is. It changes nothing but makes the
+space. With a LINK it also opens that adapter and says what it is and what it cannot
+do; a vehicle on it is asked for its support maps. It changes nothing but makes the
 state directory when there is none.`,
 		Example: "  obdgate doctor\n  obdgate doctor elm:///dev/ttyUSB0",
 		RunE:    func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, "")) },
@@ -79,14 +80,42 @@ func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) {
 	if uri == "" {
 		return
 	}
-	l, err := links().Open(ctx, uri)
+	l, err := p.links().Open(ctx, uri)
 	if err != nil {
 		_, hint := exitOf(err)
 		add(uri, "", err, hint)
 		return
 	}
 	caps := l.Caps()
-	add(uri, caps.Adapter, l.Close(), "")
+	if e, ok := l.(*elm327.Link); ok {
+		checkELM(ctx, uri, e, add)
+	} else {
+		add(uri, caps.Adapter, nil, "")
+	}
+	if err := l.Close(); err != nil {
+		add(uri, "", err, "")
+	}
+}
+
+// checkELM says what an adapter is and what it cannot do, by trying.
+func checkELM(ctx context.Context, uri string, l *elm327.Link, add addCheck) {
+	rec, err := l.Probe(ctx)
+	if err != nil {
+		_, hint := exitOf(err)
+		add(uri, l.Caps().Adapter, err, hint)
+		return
+	}
+	found := fmt.Sprintf("%s: %s, a command takes %d ms", l.Caps().Adapter, rec.Badge(), rec.Trip.Round(time.Millisecond).Milliseconds())
+	if rec.Volts != "" {
+		found += ", " + rec.Volts + " V"
+	}
+	if l.Caps().Protocol == "" {
+		found += "; no vehicle answered, so not everything could be tried"
+	}
+	add(uri, found, nil, "")
+	for _, loss := range rec.Cannot() {
+		add("this adapter", loss, nil, "")
+	}
 }
 
 // candidates lists addresses at which an adapter may be: serial ports and CAN interfaces that are up.

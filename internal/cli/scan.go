@@ -31,6 +31,17 @@ func links() link.Registry {
 	}
 }
 
+// links remembers in the state directory what ELM327 adapters can do, so that the next start is fast.
+func (p *program) links() link.Registry {
+	r, dir := links(), p.home
+	if dir == "" {
+		dir, _ = store.DefaultHome() // without a home nothing is remembered
+	}
+	remembered := elm327.Options{Dir: dir}
+	r["elm"], r["elm+tcp"] = remembered.Open, remembered.Open
+	return r
+}
+
 type scanOptions struct {
 	visit, depth, record string
 }
@@ -78,7 +89,7 @@ func (p *program) runScan(ctx context.Context, uri string, o scanOptions) (err e
 				return err
 			}
 		}
-		l, err := links().Open(ctx, uri)
+		l, err := p.links().Open(ctx, uri)
 		if err != nil {
 			return err
 		}

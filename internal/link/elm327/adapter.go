@@ -49,6 +49,7 @@ type adapter struct {
 	out   []byte
 	timer *time.Timer
 
+	baud   int    // rate of the port, 0 = none
 	banner string // ATI
 	stn    string // STI, "" where there is none
 	can    adapterCan

@@ -202,7 +202,7 @@ func (c *chip) said() []string {
 // begin opens a Link on the chip. In a bubble everything it waits for costs no time.
 func (c *chip) begin(t *testing.T) *Link {
 	t.Helper()
-	l, err := start(t.Context(), address{uri: "elm:test"}, c.open, []int{38400})
+	l, err := start(t.Context(), address{uri: "elm:test"}, c.open, []int{38400}, Options{}, Record{})
 	require.NoError(t, err)
 	c.said()
 	return l

@@ -163,7 +163,7 @@ func FuzzSession(f *testing.F) {
 		})
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
-			l, err := start(t.Context(), address{uri: "elm:test"}, chip.open, []int{38400})
+			l, err := start(t.Context(), address{uri: "elm:test"}, chip.open, []int{38400}, Options{}, Record{})
 			within(t, began, 14*time.Second, "Open")
 			if err != nil {
 				known(t, err)

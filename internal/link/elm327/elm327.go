@@ -12,6 +12,7 @@ package elm327
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,9 @@ import (
 // whatever the adapter keeps sending (normally within its own timeout, 50 to 1000 ms, and 0.7 s), the search for a K-line
 // or J1850 bus within 32 s; Open within 14 s; Close within four, normally at once.
 type Link struct {
-	addr address
+	addr    address
+	options Options
+	baud    int
 
 	// Of the worker's goroutine.
 	a      *adapter
@@ -47,6 +50,7 @@ type Link struct {
 	fatal   error         // told for good
 	wake    chan struct{} // holds a token when the above changed
 	now     link.Caps
+	record  Record
 	once    sync.Once
 }
 
@@ -54,28 +58,34 @@ type Link struct {
 // elm+tcp://host:port. It resets the adapter and prepares it, but does not touch the vehicle. It takes 12 s at most;
 // ctx ends it. Errors are *link.Error with advice; they wrap link.ErrNoAdapter, and where the system knows more
 // fs.ErrNotExist or fs.ErrPermission.
-func Open(ctx context.Context, uri string) (link.Link, error) {
+func Open(ctx context.Context, uri string) (link.Link, error) { return open(ctx, uri, Options{}) }
+
+func open(ctx context.Context, uri string, o Options) (link.Link, error) {
 	addr, err := parseURI(uri)
 	if err != nil {
 		return nil, err
 	}
-	open := func(_ context.Context, baud int) (port, error) { return openSerial(addr.port, baud) }
+	dial := func(_ context.Context, baud int) (port, error) { return openSerial(addr.port, baud) }
 	bauds := rates
 	switch {
 	case addr.host != "":
-		open = func(ctx context.Context, _ int) (port, error) { return openTCP(ctx, addr.host) }
+		dial = func(ctx context.Context, _ int) (port, error) { return openTCP(ctx, addr.host) }
 		bauds = []int{0}
 	case addr.baud != 0:
 		bauds = []int{addr.baud}
 	}
-	l, err := start(ctx, addr, open, bauds)
+	old := o.recall()[addr.place()]
+	if old.Baud > 0 && len(bauds) > 1 {
+		bauds = append([]int{old.Baud}, slices.DeleteFunc(slices.Clone(bauds), func(b int) bool { return b == old.Baud })...)
+	}
+	l, err := start(ctx, addr, dial, bauds, o, old)
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-func start(ctx context.Context, addr address, open opener, bauds []int) (*Link, error) {
+func start(ctx context.Context, addr address, open opener, bauds []int, o Options, old Record) (*Link, error) {
 	within, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	began := time.Now()
@@ -92,9 +102,10 @@ func start(ctx context.Context, addr address, open opener, bauds []int) (*Link, 
 		}
 		return nil, openError(addr.uri, err)
 	}
-	l := &Link{addr: addr, a: a, proto: noProtocol, jobs: make(chan *job), stop: make(chan struct{}),
+	l := &Link{addr: addr, options: o, baud: a.baud, a: a, proto: noProtocol, jobs: make(chan *job), stop: make(chan struct{}),
 		done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	l.now = link.Caps{Adapter: a.name(), HalfDuplex: true, FlowControl: true, SingleFrameOnly: true, LegacyBus: true}
+	l.recognise(old)
 	go l.work()
 	return l, nil
 }
@@ -109,6 +120,10 @@ func (l *Link) work() {
 		case j := <-l.jobs:
 			if err := l.failed(); err != nil {
 				l.finish(j, nil, err)
+				continue
+			}
+			if j.task != nil {
+				j.ack <- j.task()
 				continue
 			}
 			frames, err := l.serve(j)

@@ -23,7 +23,7 @@ import (
 func opening(t *testing.T, c *chip, bauds []int) (l *Link, took time.Duration, err error) {
 	t.Helper()
 	began := time.Now()
-	l, err = start(t.Context(), address{uri: "elm:test"}, c.open, bauds)
+	l, err = start(t.Context(), address{uri: "elm:test"}, c.open, bauds, Options{}, Record{})
 	return l, time.Since(began), err
 }
 
@@ -148,7 +148,7 @@ func TestOpeningEndsWithItsContext(t *testing.T) {
 		time.AfterFunc(700*time.Millisecond, cancel)
 		c := newChip(slowReset(time.Minute))
 		began := time.Now()
-		_, err := start(ctx, address{uri: "elm:test"}, c.open, []int{38400})
+		_, err := start(ctx, address{uri: "elm:test"}, c.open, []int{38400}, Options{}, Record{})
 		require.ErrorIs(t, err, context.Canceled)
 		require.LessOrEqual(t, time.Since(began), time.Second)
 	})

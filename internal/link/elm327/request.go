@@ -17,6 +17,8 @@ type job struct {
 	stop  chan struct{} // closed when nobody wants the answer any more
 	ack   chan error    // gets nil when the request has been sent, or why it cannot be
 
+	task func() error // in place of a frame: something else the worker does with the adapter
+
 	acked bool // of the worker
 }
 

@@ -42,6 +42,7 @@ func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*a
 			return nil, err
 		}
 		a := newAdapter(p, start)
+		a.rate(baud)
 		limit := huntLimit
 		switch {
 		case len(bauds) == 1:
@@ -83,6 +84,7 @@ func reconnect(ctx context.Context, open opener, baud int, start time.Time, old 
 		return nil, err
 	}
 	a := newAdapter(p, start)
+	a.rate(baud)
 	ok, err := a.hail(ctx, tryLimit, true)
 	if ok && err == nil {
 		if err = a.defaults(ctx.Done()); err == nil {
@@ -209,8 +211,17 @@ func (a *adapter) begin(stop <-chan struct{}) error {
 
 // defaults is the reset for links that drop, or adapters that hang, on a real one.
 func (a *adapter) defaults(stop <-chan struct{}) error {
-	if err := a.exec(stop, "ATD", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
-		return err
+	for _, c := range []struct {
+		cmd string
+		lim time.Duration
+	}{{"ATD", atLimit}, {"ATWS", warmLimit}} {
+		err := a.exec(stop, c.cmd, limits{c.lim, c.lim})
+		if err != nil && !errors.Is(err, errTimeout) {
+			return err
+		}
+		if err == nil && !a.rep.status.has(NotUnderstood) {
+			break // some boards know only the reset
+		}
 	}
 	a.forget()
 	return a.setUp()
@@ -311,4 +322,12 @@ func (a *adapter) volts() string {
 		return ""
 	}
 	return v
+}
+
+// slowLine is the rate up to which the characters of STPX cost more than they save.
+const slowLine = 19200
+
+func (a *adapter) rate(baud int) {
+	a.baud = baud
+	a.can.noPX = baud > 0 && baud <= slowLine
 }
