@@ -253,6 +253,7 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 		other := make([][]byte, len(lines))
 		type place struct{ line, data int }
 		var places []place
+		var names []string
 		emit := func(f *frame.Frame, ft policy.FrameTag) {
 			at := places[0]
 			places = places[1:]
@@ -275,10 +276,14 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 		var f frame.Frame
 		for i, l := range lines {
 			other[i] = bytes.Clone(l)
-			trimmed := bytes.TrimSpace(l)
-			if _, err := canlog.Parse(trimmed, &f); err != nil {
+			name, err := canlog.Parse(bytes.TrimSpace(l), &f)
+			if err != nil {
 				continue
 			}
+			if !slices.Contains(names, string(name)) {
+				names = append(names, string(name))
+			}
+			f.Bus = uint8(slices.Index(names, string(name)))
 			data := bytes.IndexByte(l, '#') + 1
 			if f.Is(frame.FD) {
 				data += 2
