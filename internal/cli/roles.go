@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"obdgate/internal/ledger"
 	"obdgate/internal/store"
@@ -58,8 +59,8 @@ func (p *program) permit(c *cobra.Command) error {
 		}
 	}
 	b, err := os.ReadFile(filepath.Join(home, rolesFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // opening the state tells what is wrong with the directory
 	}
 	if err != nil {
 		return fail(exitConfig, "the file of roles must be readable by everybody who uses the station", err)
