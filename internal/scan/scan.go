@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -94,7 +95,6 @@ type ecu struct {
 	frozen obd.Set // service 02, frame 00
 	mids   obd.Set // service 06
 
-	unit      bool      // beyond the emission ones: it has no service 01
 	oneDID    bool      // takes one data identifier at a time
 	heardDIDs bool      // has answered service 22
 	frankDIDs bool      // what it refused together it refused alone too
@@ -139,6 +139,9 @@ func (r *reader) run(ctx context.Context) error {
 		shown = s.name
 		r.o.Log.Debug("scan", "step", string(s.name))
 		if err := s.do(ctx); err != nil {
+			if len(r.ecus) > 0 { // whoever reads the document must not take what is there for all there is
+				r.missing("", nil, fmt.Errorf("the scan broke off (%s): %w", s.name, err), "scan again; what was read until then is kept")
+			}
 			return err
 		}
 	}
