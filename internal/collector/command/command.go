@@ -24,6 +24,7 @@ const (
 	exitFault   = 70
 	exitCreate  = 73
 	exitIO      = 74
+	exitNoPerm  = 77 // blocked: not anonymous
 	exitConfig  = 78
 )
 
@@ -96,6 +97,8 @@ func classify(err error) *failure {
 		return &failure{exitConfig, err, "check --db, or that --home can be written"}
 	case errors.Is(err, collector.ErrStation):
 		return &failure{exitUsage, err, ""}
+	case errors.Is(err, collector.ErrTooFew):
+		return &failure{exitNoPerm, err, "wait until more vehicles have been read"}
 	case errors.Is(err, collector.ErrNotFound):
 		return &failure{exitNoInput, err, ""}
 	case errors.Is(err, fs.ErrExist):

@@ -14,18 +14,24 @@ import (
 
 func newExport(g *global) *cobra.Command {
 	var format, out string
+	var k int
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write what was received",
 		Long: `Writes what was received. jsonl: one envelope a line, exactly as it came. eea: CSV with the OBFCM columns of the EEA data
 set; one row per whole VIN and year, plausible records only, the highest total distance of several; columns of layouts that
-no vehicle has confirmed stay empty.`,
+no vehicle has confirmed stay empty. quality: anonymised counts in groups of at least --k vehicles; periods, mileage and fuel are
+made coarser until no more than a tenth is left out; the document states how. Refused when every group is too small.`,
 		Example: `  obdgate-collector export > envelopes.jsonl
-  obdgate-collector export --format eea --out obfcm-2026.csv`,
+  obdgate-collector export --format eea --out obfcm-2026.csv
+  obdgate-collector export --format quality --k 10 --out quality.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if format != "jsonl" && format != "eea" {
-				return usage("--format is jsonl or eea")
+			if format != "jsonl" && format != "eea" && format != "quality" {
+				return usage("--format is jsonl, eea or quality")
+			}
+			if k < collector.MinK {
+				return usage("--k is %d or more: smaller groups are not anonymous", collector.MinK)
 			}
 			c, err := g.open(cmd.Context(), collector.Options{MustExist: true}, cmd.ErrOrStderr())
 			if err != nil {
@@ -34,21 +40,27 @@ no vehicle has confirmed stay empty.`,
 			defer c.Close()
 			w := cmd.OutOrStdout()
 			if out != "" && out != "-" {
-				f, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-				if err != nil {
-					return err
+				f, oerr := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+				if oerr != nil {
+					return oerr
 				}
 				defer func() {
 					if cerr := f.Close(); err == nil {
 						err = cerr
 					}
+					if err != nil {
+						_ = os.Remove(out) // half an export is none
+					}
 				}()
 				w = f
 			}
 			b := bufio.NewWriter(w)
-			if format == "eea" {
+			switch format {
+			case "eea":
 				err = c.ExportEEA(cmd.Context(), b)
-			} else {
+			case "quality":
+				err = c.ExportQuality(cmd.Context(), b, k)
+			default:
 				err = c.ExportJSONL(cmd.Context(), b)
 			}
 			if err != nil {
@@ -60,7 +72,8 @@ no vehicle has confirmed stay empty.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl or eea")
+	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl, eea or quality")
+	cmd.Flags().IntVar(&k, "k", collector.MinK, "quality: vehicles in the smallest group")
 	cmd.Flags().StringVar(&out, "out", "", "file to make; standard output without it")
 	return cmd
 }
