@@ -21,8 +21,8 @@ import (
 )
 
 type uploadOptions struct {
-	visit         string
-	dryRun, watch bool
+	visit                string
+	dryRun, watch, retry bool
 }
 
 func (p *program) upload() *cobra.Command {
@@ -42,6 +42,7 @@ Consent is asked again at the moment of sending. --dry-run prints the exact byte
 	f := c.Flags()
 	f.StringVar(&o.visit, "visit", "", "only this visit (default: all)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the exact bytes that would leave, one JSON document a line, and send nothing")
+	f.BoolVar(&o.retry, "retry", false, "offer again what a recipient has rejected, after its operator mended the cause")
 	f.BoolVar(&o.watch, "watch", false, "stay and send whatever comes, until interrupted")
 	return c
 }
@@ -63,6 +64,10 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 	if err != nil {
 		return err
 	}
+	rejected, err := p.rejected(ctx, q, o)
+	if err != nil {
+		return err
+	}
 	if o.watch {
 		return p.watch(ctx, s, q, o.visit)
 	}
@@ -70,7 +75,27 @@ func (p *program) runUpload(ctx context.Context, s *store.Store, o uploadOptions
 	if err != nil {
 		return err
 	}
+	stays.rejected = rejected
 	return p.drain(ctx, q, o.visit, stays)
+}
+
+// rejected counts what recipients have rejected; with --retry it is queued again instead.
+func (p *program) rejected(ctx context.Context, q *outbox.Outbox, o uploadOptions) (n int, err error) {
+	items, err := q.Items(ctx, o.visit)
+	if err != nil {
+		return 0, err
+	}
+	for _, it := range items {
+		if it.State != outbox.Rejected {
+			continue
+		}
+		if !o.retry {
+			n++
+		} else if err := q.Retry(ctx, it.Recipient, it.ID); err != nil && !errors.Is(err, outbox.ErrNotFound) {
+			return 0, err
+		}
+	}
+	return n, nil
 }
 
 // trustLog refuses to send anything on the word of a log that was changed: a hidden withdrawal would read as a yes.
@@ -154,11 +179,15 @@ func (p *program) seal(ctx context.Context, s *store.Store, q *outbox.Outbox, id
 type kept struct {
 	back     int   // envelopes that the customer's answers keep back
 	unusable error // of the first recipient that may not receive anything
+	rejected int   // envelopes that recipients have rejected before
 }
 
 // err is nil when nothing stays that somebody may have expected to leave.
 func (k kept) err(p *program) error {
 	switch {
+	case k.rejected > 0:
+		return fail(exitData, "ask the recipient's operator, then: obdgate upload --retry",
+			fmt.Errorf("%d envelopes were rejected by their recipients; see obdgate visit show", k.rejected))
 	case k.back > 0:
 		return fail(exitNoPerm, p.words.T("upload.blocked-hint"), errors.New(p.words.T("upload.kept-back", k.back)))
 	case k.unusable != nil:
@@ -291,7 +320,7 @@ func (p *program) verdictOf(res outbox.Result, stays kept) error {
 	case res.Unproved > 0:
 		return fail(exitTempFail, "do not trust this recipient until it has been mended; the envelope stays here", worst)
 	case res.Rejected > 0:
-		return fail(exitData, "the recipient will not take it; ask its operator, the envelope stays here", worst)
+		return fail(exitData, "the recipient will not take it; ask its operator, then: obdgate upload --retry", worst)
 	case res.Deferred > 0, res.Busy > 0, untold > 0:
 		if worst == nil {
 			worst = uplink.ErrDeferred
