@@ -36,8 +36,10 @@ type chip struct {
 	closed chan struct{}
 	gone   bool
 	opened int
-	baud   int // 0 = any
-	rate   int // the port's
+	baud   int           // 0 = any
+	rate   int           // the port's
+	absent time.Duration // how long the port cannot be opened after an unplugging
+	back   time.Time
 }
 
 const (
@@ -62,6 +64,9 @@ func on(answers map[string]string) func(string, int) (say, bool) {
 func (c *chip) open(_ context.Context, baud int) (port, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Now().Before(c.back) {
+		return nil, errIO
+	}
 	c.opened++
 	c.rate, c.gone = baud, false
 	c.line = nil
@@ -115,6 +120,7 @@ func (p *chipPort) Write(b []byte) (int, error) {
 // unplug is called by a script, with mu held.
 func (c *chip) unplug() {
 	c.gone = true
+	c.back = time.Now().Add(c.absent)
 	close(c.out)
 }
 

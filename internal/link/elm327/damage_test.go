@@ -175,6 +175,7 @@ func FuzzSession(f *testing.F) {
 				if fr.Is(frame.Legacy) {
 					limit = 32 * time.Second
 				}
+				limit = 2*limit + reopenLimit // the link was lost, came back, and the request was put again
 				if err := l.Send(t.Context(), fr); err != nil {
 					known(t, err)
 				} else {

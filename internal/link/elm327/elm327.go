@@ -24,18 +24,22 @@ import (
 //
 // Bounds: a silent adapter is noticed within two seconds; a request, with the search for its protocol, ends within 22 s
 // whatever the adapter keeps sending (normally within its own timeout, 50 to 1000 ms, and 0.7 s), the search for a K-line
-// or J1850 bus within 32 s; Open within 14 s; Close within four, normally at once.
+// or J1850 bus within 32 s; a link that dropped is opened again within eight seconds and the request put once more, in the
+// same time; Open within 14 s; Close within four, normally at once.
 type Link struct {
 	addr    address
 	options Options
 	baud    int
+	dial    opener
 
 	// Of the worker's goroutine.
 	a      *adapter
 	proto  protocol
 	frames []frame.Frame
 	seen   shapes
-	ecus   []uint32 // that have answered on the standard 11-bit identifiers
+
+	reopened int      // how often the link was lost and came back
+	ecus     []uint32 // that have answered on the standard 11-bit identifiers
 
 	jobs chan *job
 	stop chan struct{} // closed by Close
@@ -102,7 +106,7 @@ func start(ctx context.Context, addr address, open opener, bauds []int, o Option
 		}
 		return nil, openError(addr.uri, err)
 	}
-	l := &Link{addr: addr, options: o, baud: a.baud, a: a, proto: noProtocol, jobs: make(chan *job), stop: make(chan struct{}),
+	l := &Link{addr: addr, options: o, baud: a.baud, dial: open, a: a, proto: noProtocol, jobs: make(chan *job), stop: make(chan struct{}),
 		done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	l.now = link.Caps{Adapter: a.name(), HalfDuplex: true, FlowControl: true, SingleFrameOnly: true, LegacyBus: true}
 	l.recognise(old)
@@ -127,11 +131,16 @@ func (l *Link) work() {
 				continue
 			}
 			frames, err := l.serve(j)
+			if errors.Is(err, link.ErrGone) {
+				if err = l.reopen(j, err); err == nil {
+					frames, err = l.serve(j)
+				}
+			}
 			l.finish(j, frames, err)
+			idle = l.a.pump.rx
 		case b, ok := <-idle:
 			if !ok {
-				l.fail(l.a.pump.gone)
-				idle = nil
+				idle = nil // the next question opens it again
 				continue
 			}
 			l.a.unasked(b)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"time"
 
 	"obdgate/internal/link"
 )
@@ -14,6 +15,8 @@ type Options struct {
 	// Dir is where records of adapters are kept between programs, so that the next start is fast: the rate is tried first
 	// that worked last. "" = nowhere. The file holds ports and what their adapters can do, nothing else.
 	Dir string
+	// Reopen is how long a link that dropped may take to come back; 0 = eight seconds, negative = it is not waited for.
+	Reopen time.Duration
 }
 
 // Open is the package's Open with what was remembered of the port's adapter.

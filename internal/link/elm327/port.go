@@ -28,6 +28,7 @@ type pump struct {
 	port port
 	rx   chan []byte
 	stop chan struct{}
+	once sync.Once
 	wg   sync.WaitGroup
 	gone error // why rx was closed; read it after that
 	buf  [2][4096]byte
@@ -69,12 +70,16 @@ func (m *pump) run() {
 
 // close ends the goroutine and closes the port.
 func (m *pump) close() error {
-	close(m.stop)
-	if w, ok := m.port.(interface{ wake() }); ok {
-		w.wake()
-	}
-	m.wg.Wait()
-	return m.port.Close()
+	var err error
+	m.once.Do(func() {
+		close(m.stop)
+		if w, ok := m.port.(interface{ wake() }); ok {
+			w.wake()
+		}
+		m.wg.Wait()
+		err = m.port.Close()
+	})
+	return err
 }
 
 // tcpPort is a Wi-Fi adapter.

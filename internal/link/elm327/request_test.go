@@ -267,6 +267,7 @@ func TestASilentAdapterIsNoticedInTwoSeconds(t *testing.T) {
 	for _, what := range []string{"0100", "ATSH7E0"} {
 		chip := newChip(on(map[string]string{"0100": support}))
 		bubble(t, chip, func(t *testing.T, l *Link) {
+			l.options.Reopen = -1
 			_, errs := ask(t, l, askSupport)
 			require.Empty(t, errs)
 			dead := false
@@ -310,7 +311,9 @@ func TestUnplugged(t *testing.T) {
 				}
 				return say{}, cmd == "0100"
 			}
+			chip.absent = time.Hour
 			chip.mu.Unlock()
+			l.options.Reopen = 500 * time.Millisecond
 			began := time.Now()
 			_, errs = ask(t, l, askSupport)
 			require.ErrorIs(t, errs[0], link.ErrGone)

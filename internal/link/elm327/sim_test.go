@@ -253,7 +253,7 @@ func TestUnpluggedPort(t *testing.T) {
 			uri = "elm+pty:" + filepath.Join(t.TempDir(), "elm")
 		}
 		go func() { ended <- elm.Serve(ctx, uri, v, p, o) }()
-		l, err := elm327.Open(t.Context(), <-ready)
+		l, err := elm327.Options{Reopen: 300 * time.Millisecond}.Open(t.Context(), <-ready)
 		require.NoError(t, err)
 		defer l.Close() //nolint:errcheck // the adapter is gone
 		ask := frame.New(0x7DF, 0, 2, 1, 0, 0, 0, 0, 0, 0)

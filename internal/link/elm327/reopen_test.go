@@ -1,0 +1,126 @@
+package elm327
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"obdgate/internal/link"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A plug pulled and put back, also between two questions: the question is answered as if nothing had been, with all
+// settings sent anew.
+func TestReplugged(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		absent time.Duration
+		idle   bool
+		is     error
+		within time.Duration
+	}{
+		{"at once", 0, false, nil, time.Second},
+		{"after a second", time.Second, false, nil, 2 * time.Second},
+		{"between two questions", time.Second, true, nil, 2 * time.Second},
+		{"never", time.Hour, false, link.ErrGone, 9 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			pulled := 0
+			var chip *chip
+			chip = newChip(func(cmd string, _ int) (say, bool) {
+				switch {
+				case cmd == "0100":
+					return say{text: support}, true
+				case cmd == "010C" && !c.idle && pulled == 0:
+					pulled++
+					chip.send("7E80441")
+					chip.unplug()
+					return say{}, true
+				case cmd == "010C":
+					return say{text: "7E804410C1AF8\r\r>"}, true
+				}
+				return say{}, false
+			})
+			chip.absent = c.absent
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				_, errs := ask(t, l, askSupport)
+				require.Empty(t, errs)
+				if c.idle {
+					chip.mu.Lock()
+					chip.unplug()
+					chip.mu.Unlock()
+					synctest.Wait()
+				}
+				chip.said()
+				began := time.Now()
+				frames, errs := ask(t, l, askEngine)
+				require.LessOrEqual(t, time.Since(began), c.within)
+				if c.is != nil {
+					require.NotEmpty(t, errs)
+					require.ErrorIs(t, errs[0], c.is)
+					_, errs = ask(t, l, askEngine)
+					require.ErrorIs(t, errs[0], c.is, "once is enough")
+					require.LessOrEqual(t, time.Since(began), c.within)
+					return
+				}
+				require.Empty(t, errs)
+				require.Equal(t, []string{"7E8#04410C1AF8"}, ids(frames))
+				said := chip.said()
+				require.Equal(t, []string{"ATTP6", "ATSH7E0", "010C"}, said[len(said)-3:])
+			})
+		})
+	}
+}
+
+// What comes back must be what went away, and nobody is kept waiting who does not want to wait.
+func TestReopeningEnds(t *testing.T) {
+	chip := newChip(on(map[string]string{"0100": support}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		chip.mu.Lock()
+		chip.script = on(map[string]string{"ATI": "ELM327 v2.1\r\r>"})
+		chip.unplug()
+		chip.mu.Unlock()
+		_, errs = ask(t, l, askSupport)
+		require.NotEmpty(t, errs)
+		require.ErrorIs(t, errs[0], link.ErrGone)
+		require.ErrorContains(t, errs[0], "another adapter")
+	})
+	chip = newChip(on(map[string]string{"0100": support}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		chip.mu.Lock()
+		chip.absent = 3 * time.Second
+		chip.unplug()
+		chip.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(t, l.Send(ctx, askSupport), context.DeadlineExceeded)
+		require.LessOrEqual(t, time.Since(began), time.Second)
+		time.Sleep(3 * time.Second) // of the bubble
+		frames, errs := ask(t, l, askSupport)
+		require.Empty(t, errs, "a cancelled wait does not end the link")
+		require.Len(t, frames, 2)
+	})
+	chip = newChip(on(map[string]string{"0100": support}))
+	bubble(t, chip, func(t *testing.T, l *Link) {
+		_, errs := ask(t, l, askSupport)
+		require.Empty(t, errs)
+		chip.mu.Lock()
+		chip.absent = time.Hour
+		chip.unplug()
+		chip.mu.Unlock()
+		failed := make(chan error, 1)
+		go func() { failed <- l.Send(context.Background(), askSupport) }()
+		time.Sleep(time.Second) // of the bubble
+		began := time.Now()
+		require.NoError(t, l.Close())
+		require.LessOrEqual(t, time.Since(began), time.Second)
+		require.ErrorIs(t, <-failed, link.ErrClosed)
+	})
+}
