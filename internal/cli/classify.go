@@ -92,7 +92,7 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 		return err
 	}
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {
-		fmt.Fprintln(p.Err, p.words.T("classify.builtin"))
+		fmt.Fprintln(p.Err, p.words.T("classify.no-database"))
 	}
 	run := classify.Options{Policy: rules, DB: signals, To: to, Only: o.only != "", Mask: o.mask != ""}
 	doc := report.NewClassified(rules.Version())
@@ -152,10 +152,11 @@ func (p *program) showClassified(doc report.Classified, o classifyOptions) error
 	return t.Err()
 }
 
-// signals are the broadcast databases named, or the one that ships with the program.
+// signals are the broadcast databases named. Without one no broadcast frame is technical: the database that ships with the
+// program describes virtual vehicles, on a real one the same identifiers mean other things.
 func (p *program) signals(names []string) (*dbc.Database, error) {
 	if len(names) == 0 {
-		return dbc.Embedded()
+		return nil, nil
 	}
 	var dbs []*dbc.Database
 	for _, name := range names {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"strings"
 
-	"obdgate/dbc"
 	"obdgate/internal/ledger"
 	"obdgate/internal/policy"
 	"obdgate/internal/report"
@@ -46,7 +45,7 @@ func (p *program) runClear(ctx context.Context, uri, id, request string) error {
 	if err != nil {
 		return err
 	}
-	signals, err := dbc.Embedded()
+	signals, err := broadcasts(uri)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"obdgate/dbc"
 	"obdgate/internal/canlog"
 	"obdgate/internal/link"
 	"obdgate/internal/link/socketcan"
@@ -81,9 +80,7 @@ func (p *program) watchOptions(o monitorOptions) (w monitor.Options, err error) 
 			return w, usage("--stats, or --stats=1s for every second", fmt.Errorf("no such interval: %q", o.stats))
 		}
 	}
-	if w.Policy, err = policy.Default(); err == nil {
-		w.DBC, err = dbc.Embedded()
-	}
+	w.Policy, err = policy.Default()
 	return w, err
 }
 
@@ -100,6 +97,9 @@ type ear struct {
 func (p *program) runMonitor(ctx context.Context, uri string, o monitorOptions) (err error) {
 	w, err := p.watchOptions(o)
 	if err != nil {
+		return err
+	}
+	if w.DBC, err = broadcasts(uri); err != nil {
 		return err
 	}
 	e, err := p.listen(ctx, uri)

@@ -162,7 +162,7 @@ func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit
 	if err != nil {
 		return visit.Scan{}, err
 	}
-	signals, err := dbc.Embedded()
+	signals, err := broadcasts(uri)
 	if err != nil {
 		return visit.Scan{}, err
 	}
@@ -191,6 +191,15 @@ func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit
 		return result, errors.Join(readErr, err)
 	}
 	return result, errors.Join(readErr, p.honourLateRefusal(keep, s, v.ID, &result))
+}
+
+// broadcasts are the signals of the vehicle at an address. The database that ships with the program describes the virtual
+// vehicles; on a real one the same identifiers mean other things, and nothing but what a rule names is technical.
+func broadcasts(uri string) (*dbc.Database, error) {
+	if scheme, _, _ := link.Split(uri); scheme != "sim" {
+		return nil, nil
+	}
+	return dbc.Embedded()
 }
 
 // accountFor writes into the ledger what was read by category, and that a refusal was honoured.
