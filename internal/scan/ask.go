@@ -49,7 +49,7 @@ func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer
 		r.faults = 0
 	case ctx.Err() != nil, errors.Is(err, link.ErrGone), errors.Is(err, link.ErrClosed):
 		return nil, nil, err
-	case errors.Is(err, link.ErrUnrecorded):
+	case errors.Is(err, link.ErrUnrecorded), errors.Is(err, link.ErrUnsupported): // of this question alone
 		fault = err
 	default:
 		if r.faults++; r.faults >= maxFaults {
