@@ -42,10 +42,11 @@ func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	if err != nil {
 		return out, err
 	}
-	if km, ok, err := odometer.Decode(from.ID, resp); ok {
+	km, ok, err := odometer.Decode(from.ID, resp)
+	if ok && len(km) > 0 {
 		return km, err
 	}
-	return out, nil
+	return out, err // another layout than the maker's table has: the bytes are kept, and it is told
 }
 
 // question is the question an answer answers, for recordings that did not keep it: the service, and the consumption

@@ -113,6 +113,26 @@ var forms = []struct {
 	{"first frame and silence", "0902", []string{"7E8 10 14 49 02 01 57 42 41"}, []string{"7E8 error"}},
 	{"a consecutive frame lost", "0902", []string{"7E8 10 14 49 02 01 57 56 57", "7E8 22 57 30 30 30 30 30 31"}, []string{"7E8 error"}},
 	{"another tester's answer", "0113", []string{"18DAF106 03 41 11 1E", "18DAF110 03 41 13 03"}, []string{"18DAF106 error", "18DAF110 obd.01.13=B1S1, B1S2"}},
+	{"consecutive frames out of order", "0902", []string{"7E8 22 57 30 30 30 30 30 31", "7E8 10 14 49 02 01 57 56 57", "7E8 21 5A 5A 5A 43 44 30 4E"}, []string{"7E8 obd.09.02=WVWZZZCD0NW000001"}},
+	{"out of order and one lost", "0902", []string{"7E8 22 57 30 30 30 30 30 31", "7E8 10 14 49 02 01 57 56 57"}, []string{"7E8 error"}},
+	{"out of order, extended addressing", "22D10D", []string{"660 F1 21 86 B3 00 02 86 B3", "660 F1 10 0B 62 D1 0D 00 02"}, []string{"660 odometer.22.D10D=165555 km"}},
+	{"K-line messages out of order", "0902", []string{"49020530303031", "49020256575A5A", "4902035A434430", "49020100000057", "4902044E573030"}, []string{"obd.09.02=WVWZZZCD0NW000001"}},
+	{"K-line with headers, out of order", "0902", []string{"87 F1 10 49 02 02 56 57 5A 5A 36", "87 F1 10 49 02 01 00 00 00 57 2B", "87 F1 10 49 02 03 5A 43 44 30 E7", "87 F1 10 49 02 05 30 30 30 31 99", "87 F1 10 49 02 04 4E 57 30 30 DC"}, []string{"10 obd.09.02=WVWZZZCD0NW000001"}},
+	{"SLCAN", "010C", []string{"t7E8804410C1AF8000000", "T18DAF110804410C1AF80000001A2B"}, []string{"7E8 obd.01.0C=1726 rpm", "18DAF110 obd.01.0C=1726 rpm"}},
+	{"PCAN trace", "010C", []string{"1)  0.5 Rx 07E8 8 04 41 0C 1A F8 00 00 00", "2) 0.9 Tx 07DF 8 02 01 0C 00 00 00 00 00"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"Vector ASC", "010C", []string{"0.004 1 7E8 Rx d 8 04 41 0C 1A F8 00 00 00", "0.005 1 18DAF110x Rx d 8 04 41 0C 1A F8 00 00 00"}, []string{"7E8 obd.01.0C=1726 rpm", "18DAF110 obd.01.0C=1726 rpm"}},
+	{"SavvyCAN", "010C", []string{"166064000,000007E8,false,Rx,0,8,04,41,0C,1A,F8,00,00,00"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"words for everything", "010C", []string{"Timestamp: 0.5 ID: 7e8 S Rx DL: 8 04 41 0c 1a f8 00 00 00"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"a list of numbers", "010C", []string{"0x7E8 [0x04, 0x41, 0x0C, 0x1A, 0xF8]"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"identifier as four digits", "010C", []string{"07E8 04 41 0C 1A F8"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"29 bits without the priority", "010C", []string{"DA F1 10 04 41 0C 1A F8", "DAF11104410C1AF8"}, []string{"18DAF110 obd.01.0C=1726 rpm", "18DAF111 obd.01.0C=1726 rpm"}},
+	{"extended addressing without identifier", "22D10D", []string{"F1 10 0B 62 D1 0D 00 02", "F1 21 86 B3 00 02 86 B3"}, []string{"uds.22.D10D=000286B3000286B3"}},
+	{"length in front of a whole message", "0168", []string{"18DAF11009416803333500000000"}, []string{"18DAF110 obd.01.68.intake_air_temp_b1s1=11 degC", "18DAF110 obd.01.68.intake_air_temp_b1s2=13 degC",
+		"18DAF110 obd.01.68.intake_air_temp_b1s3=not available", "18DAF110 obd.01.68.intake_air_temp_b2s1=not available", "18DAF110 obd.01.68.intake_air_temp_b2s2=not available", "18DAF110 obd.01.68.intake_air_temp_b2s3=not available"}},
+	{"request with identifier, not padded", "7E0 02 01 0C", []string{"7E8 04 41 0C 1A F8"}, []string{"7E8 obd.01.0C=1726 rpm"}},
+	{"request with extended addressing", "6F1 60 03 22 D1 0D", []string{"660 F1 10 0B 62 D1 0D 00 02", "660 F1 21 86 B3 00 02 86 B3"}, []string{"660 odometer.22.D10D=165555 km"}},
+	{"a damaged frame beside the answer", "22F40D", []string{"7E8 04 62 F4 0D 00", "7E8 04 41 0C 08"}, []string{"7E8 uds.22.F40D=0 km/h"}},
+	{"maker's mileage in another layout", "22B002", []string{"7CE 10 0A 62 B0 02 C0 00 00", "7CE 21 00 0A A4 00 AA AA AA"}, []string{"7CE uds.22.B002=C00000000AA400", "7CE error"}},
 	{"consumption record over UDS", "22F817", []string{"7E8 62F817000030E0000030EB0000724A0000727E"}, []string{"7E8 obfcm.recent_distance=1251.2 km", "7E8 obfcm.lifetime_distance=1252.3 km", "7E8 obfcm.recent_fuel=292.58 L", "7E8 obfcm.lifetime_fuel=293.1 L"}},
 }
 
@@ -251,6 +271,37 @@ func TestEveryFormMeansTheSame(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, show(decode.Read(decode.Record{Request: a.req, Response: lines})), "%q", lines)
+	})
+}
+
+// The frames of one answer in any order, copies among them, mean what they mean in order; with one lost there is no value.
+func TestFramesInAnyOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[A-Z0-9]{3,16}`).Draw(t, "text")
+		n := rapid.IntRange(1, 5).Draw(t, "ids") // up to 13 consecutive frames
+		payload := []byte{0x49, 0x04, byte(n)}
+		for range n {
+			payload = append(payload, append([]byte(text), make([]byte, 16-len(text))...)...)
+		}
+		frames := segment(payload, 0x55)
+		var in []string
+		for _, f := range frames {
+			in = append(in, "7E8 "+hex.EncodeToString(f))
+		}
+		want := show(decode.Read(decode.Record{Request: "0904", Response: in}))
+		require.Len(t, want, n)
+		shuffled := rapid.Permutation(in).Draw(t, "order")
+		if rapid.Bool().Draw(t, "copy") {
+			shuffled = append(shuffled, rapid.SampledFrom(in).Draw(t, "which"))
+		}
+		require.Equal(t, want, show(decode.Read(decode.Record{Request: "0904", Response: shuffled})), "%q", shuffled)
+		lost := rapid.IntRange(0, len(in)-1).Draw(t, "lost")
+		for i, l := range shuffled {
+			if l == in[lost] {
+				shuffled[i] = ""
+			}
+		}
+		require.Equal(t, []string{"7E8 error"}, show(decode.Read(decode.Record{Request: "0904", Response: shuffled})), "%q", shuffled)
 	})
 }
 

@@ -67,26 +67,11 @@ func understand(s string, req []byte, running bool) line {
 			return line{form: damaged, text: s[i:]}
 		}
 	}
-	if i := strings.IndexByte(s, '#'); i >= 0 { // candump log: (time) interface id#data
-		head := strings.Fields(s[:i])
-		rest := s[i+1:]
-		if strings.HasPrefix(rest, "#") && len(rest) > 1 { // CAN FD: one digit of flags
-			rest = rest[2:]
-		}
-		if len(head) == 0 {
-			return line{form: damaged}
-		}
-		s = head[len(head)-1] + " " + strings.ReplaceAll(rest, ".", "")
-	} else if i := strings.IndexByte(s, '['); i >= 0 { // candump on screen: interface id [n] bytes
-		if head := strings.Fields(s[:i]); len(head) > 0 {
-			if j := strings.IndexByte(s, ']'); j > i {
-				s = head[len(head)-1] + " " + s[j+1:]
-			}
-		}
-	}
-	tokens := strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(" \t,;|\"'[]{}()", r) })
-	for i, t := range tokens {
-		tokens[i] = strings.TrimPrefix(t, "0X")
+	tokens, isLogged := logged(s)
+	if !isLogged {
+		tokens = words(s)
+	} else if len(tokens) < 2 {
+		return line{form: damaged}
 	}
 	if len(tokens) == 0 {
 		return line{}
@@ -144,6 +129,8 @@ func classify(tokens []string, req []byte) line {
 		return line{form: length, n: int(n)}
 	case len(tokens) > 1 && (len(head) == 3 || len(head) == 8):
 		return identified(head, tokens[1:])
+	case len(tokens) > 1 && len(head) == 4 && len(tokens[1]) <= 2 && head >= "07E8" && head <= "07EF":
+		return identified(head[1:], tokens[1:])
 	case len(tokens) > 1 && len(head) == 6:
 		return message(tokens, req)
 	case len(all)%2 == 1 && len(all) > 3:
@@ -194,12 +181,31 @@ func identified(head string, rest []string) line {
 		return line{form: damaged}
 	case l.data[0] == 0xF1 && len(l.data) > 1 && l.data[1] < 0x40:
 		l.form, l.ext = frame, true
-	case l.data[0] < 0x40:
-		l.form = frame
 	default:
-		l.form = payload
+		l.whole()
 	}
 	return l
+}
+
+// single reports whether a frame is a single frame.
+func (l *line) single() bool {
+	i := 0
+	if l.ext {
+		i = 1
+	}
+	return len(l.data) > i && l.data[i]>>4 == 0
+}
+
+// whole tells a message from a frame by its first byte. Adapters that put messages together leave the length in front
+// even where no single frame can hold so much (09 41 68 ..): that is a message too.
+func (l *line) whole() {
+	l.form = payload
+	switch n := int(l.data[0]); {
+	case n > 7 && n < 0x10 && len(l.data) == n+1:
+		l.data = l.data[1:]
+	case n < 0x40:
+		l.form = frame
+	}
 }
 
 // tester reports whether an identifier is one that testers send on: the functional ones, and the physical ones of ISO
@@ -218,15 +224,20 @@ func message(tokens []string, req []byte) line {
 	if l.form == damaged || len(b) == 0 {
 		return line{form: damaged}
 	}
+	if len(b) > 4 && len(b) <= 11 && b[0] == 0xDA && b[1] == 0xF1 && frameLike(hex.EncodeToString(b[3:]), true) { // a 29-bit identifier without its priority
+		return identified(fmt.Sprintf("18DAF1%02X", b[2]), []string{hex.EncodeToString(b[3:])})
+	}
 	if k, ok := kwp(b); ok {
 		return k
 	}
 	if k, ok := j1850(b, req); ok {
 		return k
 	}
-	l.form = payload
-	if b[0] < 0x40 {
-		l.form = frame
+	switch { // no service is answered with F1: it is the tester's address
+	case len(b) > 2 && b[0] == 0xF1 && b[1] < 0x30 && (len(b) == 8 || b[1]>>4 != 1):
+		l.form, l.ext = frame, true
+	default:
+		l.whole()
 	}
 	return l
 }

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -110,6 +111,9 @@ func Read(rec Record) Result {
 	for _, p := range g.peers {
 		if e, ok := p.ecu(req); ok {
 			res.ECUs = append(res.ECUs, e)
+			if p.stray && e.Err != p.err { // the answer is whole; a line that belongs to another is not
+				res.Damaged++
+			}
 		}
 	}
 	if len(res.ECUs) == 0 {
@@ -133,8 +137,9 @@ func requestBytes(s string) ([]byte, error) {
 			return nil, ErrRequest
 		}
 	}
+	id := ""
 	if len(tokens) > 1 && (len(tokens[0]) == 3 || len(tokens[0]) == 8) {
-		tokens = tokens[1:]
+		id, tokens = tokens[0], tokens[1:]
 	}
 	all := strings.Join(tokens, "")
 	if len(all)%2 == 1 { // the number of answers the adapter is to wait for
@@ -144,11 +149,22 @@ func requestBytes(s string) ([]byte, error) {
 	if err != nil || len(b) == 0 {
 		return nil, ErrRequest
 	}
-	if n := int(b[0]); len(b) == 8 && n >= 1 && n <= 7 && b[1] != 0 && padding(b[1+n:]) {
+	if id == "6F1" && len(b) > 2 { // extended addressing: the first byte names the ECU
+		b = b[1:]
+	}
+	if n := int(b[0]); (len(b) == 8 || id == "6F1" && len(b) == 7) && n >= 1 && n < len(b) && b[1] != 0 && padding(b[1+n:]) {
 		return b[1 : 1+n], nil // a whole frame
+	}
+	// A frame without padding, told by the identifier in front: its length, then a service that is asked for. Two bytes
+	// are a question of their own (01 03).
+	if id != "" && len(b) > 2 && int(b[0]) == len(b)-1 && slices.Contains(services, b[1]) {
+		b = b[1:]
 	}
 	return b, nil
 }
+
+// services are those a question can begin with.
+var services = []byte{0x01, 0x02, 0x03, 0x04, 0x06, 0x07, 0x09, 0x0A, 0x10, 0x14, 0x18, 0x19, 0x1A, 0x20, 0x21, 0x22, 0x3E}
 
 func padding(b []byte) bool {
 	for _, c := range b {
@@ -174,8 +190,10 @@ type peer struct {
 	src      Source
 	ext      bool
 	rx       *isotp.Receiver
+	frames   [][]byte // as they came, for a message that did not come in order
 	messages [][]byte
 	err      error
+	stray    bool // err is of a single frame of its own
 	anon     bool
 }
 
@@ -244,6 +262,8 @@ func (g *gatherer) peer(l line, label string) *peer {
 	return p
 }
 
+func positive(m []byte) bool { return len(m) > 0 && m[0] != 0x7F && m[0]&0x40 != 0 }
+
 func pending(m []byte) bool { return len(m) >= 3 && m[0] == 0x7F && m[2] == 0x78 }
 
 func (g *gatherer) frame(l line) {
@@ -253,8 +273,10 @@ func (g *gatherer) frame(l line) {
 		p.rx = &r
 	}
 	g.clock += time.Millisecond
+	p.frames = append(p.frames, l.data)
 	e := p.rx.Push(l.data, g.clock)
 	if e.Lost || e.Err != nil && !errors.Is(e.Err, isotp.ErrDuplicate) {
+		p.stray = p.stray || p.err == nil && !e.Lost && l.single()
 		p.fail(e.Err)
 	}
 	if e.Message != nil {
@@ -317,12 +339,18 @@ func (g *gatherer) close() {
 		}
 	}
 	for _, p := range g.peers {
+		if p.rx != nil && (p.err != nil || p.rx.Running()) && !slices.ContainsFunc(p.messages, positive) {
+			if m := reordered(p.frames, p.ext); m != nil {
+				p.messages, p.err = append(p.messages, m), nil
+				continue
+			}
+		}
 		if p.rx != nil && p.rx.Running() {
 			e := p.rx.Tick(g.clock + time.Hour)
 			p.fail(fmt.Errorf("%w: %d of %d bytes", ErrUnfinished, e.Got, e.Want))
 		}
 		if p.src.Legacy {
-			p.messages = joinLegacy(p.messages)
+			p.messages = joinLegacy(inOrder(p.messages))
 		}
 	}
 	g.numberedAnonymous()
@@ -333,8 +361,14 @@ func (g *gatherer) close() {
 func (g *gatherer) numberedAnonymous() {
 	var run []*peer
 	for _, p := range g.peers {
-		if p.anon && len(p.messages) == 1 && len(p.messages[0]) == 7 && p.messages[0][0] == 0x49 && int(p.messages[0][2]) == len(run)+1 {
+		if p.anon && len(p.messages) == 1 && len(p.messages[0]) == 7 && p.messages[0][0] == 0x49 {
 			run = append(run, p)
+		}
+	}
+	slices.SortStableFunc(run, func(a, b *peer) int { return cmp.Compare(a.messages[0][2], b.messages[0][2]) })
+	for i, p := range run {
+		if int(p.messages[0][2]) != i+1 || p.messages[0][1] != run[0].messages[0][1] {
+			return
 		}
 	}
 	if len(run) < 2 {
@@ -421,7 +455,7 @@ func (p *peer) ecu(req []byte) (ECU, bool) {
 		default:
 			e.Err = &obd.Error{Kind: obd.ErrMismatch, Service: first(req), ID: -1}
 		}
-	} else if p.err != nil && e.Err == nil && !errors.Is(p.err, isotp.ErrUnexpected) {
+	} else if p.err != nil && e.Err == nil && !errors.Is(p.err, isotp.ErrUnexpected) && !p.stray {
 		e.Err = p.err
 	}
 	for i := range e.Readings {
