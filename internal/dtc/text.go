@@ -214,6 +214,10 @@ func compose(f Fact, l int) string {
 		name += " " + p.text
 	}
 	for i, p := range brackets {
+		if open, more := strings.CutSuffix(name, ")"); i == 0 && more { // a name with brackets of its own has one pair
+			name = open + ", " + p.text
+			continue
+		}
 		name += [...]string{" (", ", "}[min(i, 1)] + p.text
 	}
 	if len(brackets) > 0 {
