@@ -262,8 +262,6 @@ func (g *gatherer) peer(l line, label string) *peer {
 	return p
 }
 
-func positive(m []byte) bool { return len(m) > 0 && m[0] != 0x7F && m[0]&0x40 != 0 }
-
 func pending(m []byte) bool { return len(m) >= 3 && m[0] == 0x7F && m[2] == 0x78 }
 
 func (g *gatherer) frame(l line) {
@@ -339,9 +337,11 @@ func (g *gatherer) close() {
 		}
 	}
 	for _, p := range g.peers {
-		if p.rx != nil && (p.err != nil || p.rx.Running()) && !slices.ContainsFunc(p.messages, positive) {
-			if m := reordered(p.frames, p.ext); m != nil {
-				p.messages, p.err = append(p.messages, m), nil
+		if p.rx != nil && (p.err != nil || p.rx.Running()) && !p.stray {
+			if m := reordered(p.frames, p.ext); m != nil { // or copies of its frames behind it
+				if p.err = nil; !contains(p.messages, m) {
+					p.messages = append(p.messages, m)
+				}
 				continue
 			}
 		}
