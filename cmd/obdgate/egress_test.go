@@ -163,13 +163,9 @@ func TestInterruptedUpload(t *testing.T) {
 		<-r.Context().Done()
 	})
 	cmd := s.command(t.Context(), "obdgate", "upload")
-	done := make(chan result, 1)
-	go func() { done <- s.wait(t.Context(), cmd) }()
+	end := s.begin(cmd)
 	<-arrived
-	began := time.Now()
-	require.NoError(t, cmd.Process.Signal(os.Interrupt))
-	r := <-done
-	require.Less(t, time.Since(began), 5*time.Second)
+	r := s.interrupt(cmd, end)
 	require.Equal(t, 130, r.code, r)
 	require.Regexp(t, says, r.errs)
 	l.say(l.honest)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -126,37 +125,41 @@ func cutter(t *testing.T, adapter string, after int) (address string, commands *
 // with the adapter back the visit goes on. (Every single frame: internal/scan.)
 func TestUnplugged(t *testing.T) {
 	t.Parallel()
-	s := newShop(t)
-	car := s.start("obdgate", "sim", "golf8", "--on", "elm+tcp://127.0.0.1:0", "--time", "0")
-	whole := s.agreed()
-	through, commands := cutter(t, car.address, -1)
-	want := s.must("scan", through, "--json", "--visit", whole)
+	plugged := func(t *testing.T, after int) (s shop, car *child, through string, commands *atomic.Int64) {
+		s = newShop(t)
+		car = s.start("obdgate", "sim", "golf8", "--on", "elm+tcp://127.0.0.1:0", "--time", "0")
+		through, commands = cutter(t, car.address, after)
+		return s, car, through, commands
+	}
+	s, _, through, commands := plugged(t, -1)
+	want := s.must("scan", through, "--json", "--visit", s.agreed())
 	total := int(commands.Load())
 	require.Greater(t, total, 60)
-	kept := 0
-	for n := 0; n < total-3; n += 1 + n/3 + n/9*3 { // 0, 1, 2, 3, 5, 7, 10, 17, ...
-		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			s.t = t
-			id := s.agreed()
-			through, _ := cutter(t, car.address, n)
-			r := s.fails(69, "scan", through, "--json", "--visit", id)
-			require.Less(t, r.took, 15*time.Second)
-			if r.out == "" {
-				require.Contains(t, s.must("visit", "show", id, "--json"), `"scans": []`)
-				return
-			}
-			kept++
-			require.Contains(t, r.out, "the scan broke off")
-			partOf(t, r.out, want)
-			require.Contains(t, s.must("visit", "show", id, "--json"), `"complete": false`)
-			again := s.must("scan", car.address, "--json", "--visit", id)
-			partOf(t, again, want)
-			partOf(t, want, again)
-		})
-	}
-	s.t = t
-	require.Greater(t, kept, 3)
-	s.usable()
+	var kept atomic.Int64
+	t.Run("after", func(t *testing.T) {
+		for n := 0; n < total-3; n += 1 + n/3 + n/9*3 { // 0, 1, 2, 3, 5, 7, 10, 17, ...
+			t.Run(fmt.Sprint(n), func(t *testing.T) {
+				t.Parallel() // each waits for the plug as long as the link promises
+				s, car, through, _ := plugged(t, n)
+				id := s.agreed()
+				r := s.fails(69, "scan", through, "--json", "--visit", id)
+				require.Less(t, r.took, 20*time.Second)
+				if r.out == "" {
+					require.Contains(t, s.must("visit", "show", id, "--json"), `"scans": []`)
+					return
+				}
+				kept.Add(1)
+				require.Contains(t, r.out, "the scan broke off")
+				partOf(t, r.out, want)
+				require.Contains(t, s.must("visit", "show", id, "--json"), `"complete": false`)
+				again := s.must("scan", car.address, "--json", "--visit", id)
+				partOf(t, again, want)
+				partOf(t, want, again)
+				s.usable()
+			})
+		}
+	})
+	require.Greater(t, int(kept.Load()), 3)
 }
 
 // partOf: every reading and code of part stands in whole.
@@ -225,19 +228,13 @@ func TestInterruptedScan(t *testing.T) {
 	id := s.agreed()
 	for _, after := range []string{"REQ 7DF 03", "REQ 7DF 0100", "REQ 7E0 0917"} {
 		require.NoError(t, os.Truncate(filepath.Join(s.dir, "asked"), 0))
-		ctx, stop := context.WithTimeout(context.Background(), patience)
-		cmd := s.command(ctx, "obdgate", "scan", car.address, "--visit", id)
-		done := make(chan result, 1)
-		go func() { done <- s.wait(ctx, cmd) }()
+		cmd := s.command(t.Context(), "obdgate", "scan", car.address, "--visit", id)
+		end := s.begin(cmd)
 		waitFor(t, func() bool {
 			b, _ := os.ReadFile(filepath.Join(s.dir, "asked"))
 			return strings.Contains(string(b), after)
 		})
-		began := time.Now()
-		require.NoError(t, cmd.Process.Signal(os.Interrupt))
-		r := <-done
-		stop()
-		require.Less(t, time.Since(began), 5*time.Second)
+		r := s.interrupt(cmd, end)
 		require.Equal(t, 130, r.code, r)
 		require.Regexp(t, says, r.errs)
 

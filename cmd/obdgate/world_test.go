@@ -73,18 +73,40 @@ func (s shop) command(ctx context.Context, name string, args ...string) *exec.Cm
 
 func (s shop) wait(ctx context.Context, cmd *exec.Cmd) result {
 	s.t.Helper()
+	r, err := s.begin(cmd)()
+	require.NoError(s.t, ctx.Err(), "%v hangs: %s", cmd.Args, r)
+	require.NoError(s.t, err)
+	return r
+}
+
+// begin starts a program and returns what waits for its end, in another goroutine if need be. The error is of the waiting.
+func (s shop) begin(cmd *exec.Cmd) (end func() (result, error)) {
+	s.t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	began := time.Now()
-	err := cmd.Run()
-	r := result{out: out.String(), errs: errs.String(), took: time.Since(began)}
-	require.NoError(s.t, ctx.Err(), "%v hangs: %s", cmd.Args, r)
-	var status *exec.ExitError
-	if errors.As(err, &status) {
-		r.code = status.ExitCode()
-	} else {
-		require.NoError(s.t, err)
+	require.NoError(s.t, cmd.Start())
+	return func() (result, error) {
+		err := cmd.Wait()
+		r := result{out: out.String(), errs: errs.String(), took: time.Since(began)}
+		var status *exec.ExitError
+		if errors.As(err, &status) {
+			r.code, err = status.ExitCode(), nil
+		}
+		return r, err
 	}
+}
+
+// interrupt ends a program as Ctrl-C does and requires that it ends at once.
+func (s shop) interrupt(cmd *exec.Cmd, end func() (result, error)) result {
+	s.t.Helper()
+	began := time.Now()
+	require.NoError(s.t, cmd.Process.Signal(os.Interrupt))
+	alarm := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer alarm.Stop()
+	r, err := end()
+	require.NoError(s.t, err)
+	require.Less(s.t, time.Since(began), 5*time.Second)
 	return r
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"obdgate/internal/i18n"
+	"obdgate/internal/store"
 
 	"github.com/spf13/cobra"
 )
@@ -28,6 +29,7 @@ type Streams struct {
 type program struct {
 	Streams
 	now     func() time.Time
+	state   store.Options
 	home    string
 	json    bool
 	lang    string
@@ -39,11 +41,15 @@ type program struct {
 // Main runs obdgate with args (program name left out) until it is done or ctx ends, and returns the exit code.
 func Main(ctx context.Context, args []string, s Streams) (code int) {
 	p := &program{Streams: s, now: time.Now}
+	return p.run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) (code int) {
 	defer func() {
 		// A panic message may quote what the vehicle said; only its place is told.
 		if r := recover(); r != nil {
-			fmt.Fprintf(s.Err, "obdgate: internal fault (%T); please report it with the lines below\n", r)
-			s.Err.Write(debug.Stack()) //nolint:errcheck // nothing is left to tell it to
+			fmt.Fprintf(p.Err, "obdgate: internal fault (%T); please report it with the lines below\n", r)
+			p.Err.Write(debug.Stack()) //nolint:errcheck // nothing is left to tell it to
 			code = exitSoftware
 		}
 	}()

@@ -9,12 +9,10 @@ import (
 
 	"obdgate/dbc"
 	"obdgate/internal/consent"
-	"obdgate/internal/ledger"
 	"obdgate/internal/link"
 	"obdgate/internal/link/elm327"
 	"obdgate/internal/link/replay"
 	"obdgate/internal/link/socketcan"
-	"obdgate/internal/obfcm"
 	"obdgate/internal/policy"
 	"obdgate/internal/scan"
 	"obdgate/internal/sim"
@@ -82,24 +80,58 @@ func (p *program) runScan(ctx context.Context, uri string, o scanOptions) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, closeRecord()) }()
-	return p.withStore(ctx, func(s *store.Store) error {
+	begun := false
+	err = p.withStore(ctx, func(s *store.Store) error {
+		begun = true
 		p.retain(ctx, s)
-		if uri == "auto" {
-			if uri, err = p.findAdapter(ctx); err != nil {
-				return err
-			}
-		}
-		l, err := p.links().Open(ctx, uri)
+		l, err := p.openLink(ctx, &uri)
 		if err != nil {
 			return err
 		}
 		v, err := p.visitToScan(ctx, s, o.visit)
+		if noRoom(err) {
+			return errors.Join(p.scanUnkept(ctx, l, uri, depth, record, err), l.Close())
+		}
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
 		result, err := p.readVehicle(ctx, s, v, l, uri, depth, record)
 		return errors.Join(err, l.Close(), p.outcome(v.ID, result, err))
 	})
+	if begun || !noRoom(err) {
+		return err
+	}
+	l, linkErr := p.openLink(ctx, &uri)
+	if linkErr != nil {
+		return errors.Join(err, linkErr)
+	}
+	return errors.Join(p.scanUnkept(ctx, l, uri, depth, record, err), l.Close())
+}
+
+// openLink opens the vehicle at *uri, which becomes the adapter's own address when it is auto.
+func (p *program) openLink(ctx context.Context, uri *string) (link.Link, error) {
+	if *uri == "auto" {
+		found, err := p.findAdapter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		*uri = found
+	}
+	return p.links().Open(ctx, *uri)
+}
+
+// noRoom reports whether the state cannot be written where it lies: the disk is full or broken, or somebody else's.
+func noRoom(err error) bool {
+	return errors.Is(err, store.ErrFull) || errors.Is(err, store.ErrIO) || errors.Is(err, store.ErrReadOnly)
+}
+
+// scanUnkept reads a vehicle although nothing can be stored: the car is on the lift, and its report does not need a disk.
+// Nobody's answer is known then, so the consumption record is not asked for. The error is why.
+func (p *program) scanUnkept(ctx context.Context, l link.Link, uri string, depth scan.Depth, record io.Writer, why error) error {
+	result, err := p.read(ctx, l, uri, record, scan.NewPlan(depth, consent.Unasked), nil)
+	err = errors.Join(why, err, p.outcome("", result, why))
+	p.say("scan.unkept")
+	return err
 }
 
 // outcome prints what was read, also after a fault, and says with its error how whole it is.
@@ -156,8 +188,39 @@ func (p *program) visitToScan(ctx context.Context, s *store.Store, id string) (v
 }
 
 // readVehicle makes one scan of an open link for a visit and keeps it there. The customer's answer is asked before, to
-// make the plan, and again after: a no that came meanwhile destroys what was read of the consumption record.
+// make the plan, again before each question it is about, and once more when the scan is stored.
 func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit, l link.Link, uri string, depth scan.Depth, record io.Writer) (visit.Scan, error) {
+	stands := func(ctx context.Context) (consent.Answer, error) {
+		answer, _, _, err := s.Standing(ctx, v.ID, consent.OBFCM, "", p.now())
+		return answer, err
+	}
+	answer, err := stands(ctx)
+	if err != nil {
+		return visit.Scan{}, err
+	}
+	result, readErr := p.read(ctx, l, uri, record, scan.NewPlan(depth, answer), stands)
+	if readErr != nil && len(result.ECUs) == 0 {
+		return result, readErr
+	}
+	if !v.VIN.IsZero() && !result.VIN.IsZero() && !v.VIN.Equal(result.VIN) {
+		return result, errors.Join(readErr, fail(exitData, "close the visit and scan again, or name the right one with --visit",
+			errors.New("this is another vehicle than the visit's: nothing was stored")))
+	}
+	rules, err := policy.Default()
+	if err != nil {
+		return result, errors.Join(readErr, err)
+	}
+	keep := context.WithoutCancel(ctx) // what was read is kept even when the user stops the program now
+	result, err = s.KeepScan(keep, v.ID, result, categories(result, rules), rules.Version())
+	if noRoom(err) {
+		p.say("scan.unkept")
+	}
+	return result, errors.Join(readErr, err)
+}
+
+// read makes one scan of an open link, with its progress on stderr.
+func (p *program) read(ctx context.Context, l link.Link, uri string, record io.Writer, plan scan.Plan,
+	stands func(context.Context) (consent.Answer, error)) (visit.Scan, error) {
 	rules, err := policy.Default()
 	if err != nil {
 		return visit.Scan{}, err
@@ -166,31 +229,12 @@ func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit
 	if err != nil {
 		return visit.Scan{}, err
 	}
-	answer, _, _, err := s.Standing(ctx, v.ID, consent.OBFCM, "", p.now())
-	if err != nil {
-		return visit.Scan{}, err
-	}
 	progress, done := p.progress()
-	result, readErr := scan.Run(ctx, l, scan.Options{
-		Plan: scan.NewPlan(depth, answer), Policy: rules, DBC: signals, Link: uri, At: p.now().UTC(),
-		Record: record, Progress: progress, Log: p.log,
+	defer done()
+	return scan.Run(ctx, l, scan.Options{
+		Plan: plan, Policy: rules, DBC: signals, Link: uri, At: p.now().UTC(),
+		Record: record, Consent: stands, Progress: progress, Log: p.log,
 	})
-	done()
-	if readErr != nil && len(result.ECUs) == 0 {
-		return result, readErr
-	}
-	keep := context.WithoutCancel(ctx) // what was read is kept even when the user stops the program now
-	if !v.VIN.IsZero() && !result.VIN.IsZero() && !v.VIN.Equal(result.VIN) {
-		return result, errors.Join(readErr, fail(exitData, "close the visit and scan again, or name the right one with --visit",
-			errors.New("this is another vehicle than the visit's: nothing was stored")))
-	}
-	if _, err := s.AppendScan(keep, v.ID, result); err != nil {
-		return result, errors.Join(readErr, err)
-	}
-	if err := p.accountFor(keep, s, v.ID, result, rules); err != nil {
-		return result, errors.Join(readErr, err)
-	}
-	return result, errors.Join(readErr, p.honourLateRefusal(keep, s, v.ID, &result))
 }
 
 // broadcasts are the signals of the vehicle at an address. The database that ships with the program describes the virtual
@@ -202,8 +246,8 @@ func broadcasts(uri string) (*dbc.Database, error) {
 	return dbc.Embedded()
 }
 
-// accountFor writes into the ledger what was read by category, and that a refusal was honoured.
-func (p *program) accountFor(ctx context.Context, s *store.Store, id string, result visit.Scan, rules *policy.Policy) error {
+// categories counts what was read, for the ledger.
+func categories(result visit.Scan, rules *policy.Policy) map[string]int {
 	counts := map[string]int{}
 	for _, r := range result.Readings {
 		category := rules.Tag(r).Tag().Category
@@ -212,36 +256,5 @@ func (p *program) accountFor(ctx context.Context, s *store.Store, id string, res
 		}
 		counts[string(category)]++
 	}
-	asked := "asked"
-	if !result.OBFCM.Outcome.Asked() {
-		asked = string(result.OBFCM.Outcome)
-	}
-	_, err := s.Ledger().Record(ctx, ledger.Event{Kind: ledger.Asked, Visit: id, At: p.now(),
-		Facts: ledger.Facts{Counts: counts, OBFCM: asked, Policy: rules.Version()}})
-	if err != nil || asked == "asked" {
-		return store.Explain(err)
-	}
-	_, err = s.Ledger().Record(ctx, ledger.Event{Kind: ledger.RefusalHonoured, Visit: id, At: p.now(),
-		Facts: ledger.Facts{Purpose: string(consent.OBFCM), Reason: asked}})
-	return store.Explain(err)
-}
-
-// honourLateRefusal destroys the consumption values when the customer said no while they were being read.
-func (p *program) honourLateRefusal(ctx context.Context, s *store.Store, id string, result *visit.Scan) error {
-	if !result.OBFCM.Outcome.Asked() {
-		return nil
-	}
-	now, _, _, err := s.Standing(ctx, id, consent.OBFCM, "", p.now())
-	if err != nil || now.Yes() {
-		return err
-	}
-	if _, err := s.Shred(ctx, id, "obfcm-"+now.String(), isConsumption); err != nil {
-		return err
-	}
-	v, err := s.Visit(ctx, id)
-	if err == nil && len(v.Scans) > 0 {
-		*result = v.Scans[len(v.Scans)-1]
-		result.OBFCM.Outcome = obfcm.Refused
-	}
-	return err
+	return counts
 }

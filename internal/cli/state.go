@@ -13,7 +13,9 @@ import (
 
 // openStore opens the state directory that --home names, or the user's own.
 func (p *program) openStore(ctx context.Context) (*store.Store, error) {
-	return store.Open(ctx, p.home, store.Options{Now: p.now})
+	o := p.state
+	o.Now = p.now
+	return store.Open(ctx, p.home, o)
 }
 
 // withStore runs f with the state open and closes it again; the first error counts.

@@ -40,8 +40,10 @@ func (r *reader) ask(ctx context.Context, q diag.Request) ([]answer, error) {
 }
 
 func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer, fault, err error) {
-	if obfcm.IsOBFCM(q.Payload) && !r.o.Plan.AsksConsumption() {
-		return nil, nil, errRefusedQuestion
+	if obfcm.IsOBFCM(q.Payload) {
+		if err := r.stillAgreed(ctx, q.Payload); err != nil {
+			return nil, nil, err
+		}
 	}
 	got, err := r.conn.Request(ctx, q)
 	switch {

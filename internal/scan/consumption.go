@@ -3,17 +3,53 @@ package scan
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
+	"obdgate/internal/consent"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
 	"obdgate/internal/reading"
 )
 
-// readConsumption asks the consumption record where the customer agreed: the InfoTypes an ECU announces, by service 09 or,
-// where the vehicle has only UDS, as DIDs. Where no ECU announces any, the DIDs are tried on each (facts: both exist).
+// errNoLonger ends the reading of the consumption record when the customer's answer has changed.
+var errNoLonger = errors.New("scan: the customer does not agree to the consumption record any more")
+
+// stillAgreed is asked right before a consumption question is put on the bus. The plan is as old as the scan; a customer
+// who says no meanwhile is heard here.
+func (r *reader) stillAgreed(ctx context.Context, req []byte) error {
+	if !r.o.Plan.AsksConsumption() {
+		return errRefusedQuestion
+	}
+	if r.o.Consent != nil {
+		now, err := r.o.Consent(ctx)
+		if err != nil { // nobody can say that it is a yes
+			now = consent.Unasked
+			r.missing("", req, fmt.Errorf("the customer's answer could not be looked up: %w", err), "scan again")
+		}
+		if !now.Yes() {
+			r.o.Plan.consumption = now
+			return errNoLonger
+		}
+	}
+	r.record++
+	return nil
+}
+
+// readConsumption reads the consumption record as long as the customer agrees.
 func (r *reader) readConsumption(ctx context.Context) error {
+	err := r.askConsumption(ctx)
+	if errors.Is(err, errNoLonger) {
+		return nil
+	}
+	return err
+}
+
+// askConsumption asks the consumption record where the customer agreed: the InfoTypes an ECU announces, by service 09 or,
+// where the vehicle has only UDS, as DIDs. Where no ECU announces any, the DIDs are tried on each (facts: both exist).
+func (r *reader) askConsumption(ctx context.Context) error {
 	if !r.o.Plan.AsksConsumption() {
 		return nil
 	}
@@ -70,9 +106,10 @@ func (r *reader) hasConsumption() bool {
 
 func isConsumption(v reading.Reading) bool { return strings.HasPrefix(string(v.Key), "obfcm.") }
 
-// judgeConsumption settles the outcome: not asked, not fitted, or what the record is worth.
+// judgeConsumption settles the outcome: not asked, not fitted, or what the record is worth. A record whose reading began
+// before the customer said no counts as asked for: whoever keeps the scan destroys what was read of it.
 func (r *reader) judgeConsumption() {
-	if !r.o.Plan.AsksConsumption() {
+	if !r.o.Plan.AsksConsumption() && r.record == 0 {
 		r.s.OBFCM = obfcm.Verdict{Outcome: r.o.Plan.skipped()}
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"obdgate/dbc"
+	"obdgate/internal/consent"
 	"obdgate/internal/diag"
 	"obdgate/internal/frame"
 	"obdgate/internal/isotp"
@@ -32,6 +33,9 @@ type Options struct {
 	At     time.Time     // when the scan is made
 	// Record gets every frame as a candump log with personal bytes masked; nil = no recording.
 	Record io.Writer
+	// Consent tells where the customer's answer to the consumption record stands at this moment. It is asked right before
+	// each question of the record: a no, or an error, and no more of them is put on the bus. nil = the plan's answer holds.
+	Consent func(context.Context) (consent.Answer, error)
 	// Progress is told what is being read, in short; nil = nobody listens.
 	Progress func(Step)
 	Log      *slog.Logger // nil = silent
@@ -119,6 +123,7 @@ type reader struct {
 	vins   []vinSource
 	empty  []isotp.Address // where nobody answers
 	heard  map[string]bool // identifiers of answers on the bus, understood or not
+	record int             // questions for the consumption record that were put on the bus
 }
 
 func (r *reader) run(ctx context.Context) error {
