@@ -257,6 +257,36 @@ func TestInterruptedScan(t *testing.T) {
 	s.usable()
 }
 
+// Ctrl-C is how a live view ends: well, and with the adapter at its prompt. Nothing is in the state directory.
+func TestInterruptedLive(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals")
+	}
+	t.Parallel()
+	s := newShop(t)
+	car := s.start("obdgate", "sim", "golf8", "--on", "elm+tcp://127.0.0.1:0", "--time", "0", "--log", filepath.Join(s.dir, "asked"))
+	for range 2 {
+		require.NoError(t, os.Truncate(filepath.Join(s.dir, "asked"), 0))
+		cmd := s.command(t.Context(), "obdgate", "scan", car.address, "--plan", "live", "--pid", "0C,0D", "--every", "20ms", "--json")
+		end := s.begin(cmd)
+		waitFor(t, func() bool {
+			b, _ := os.ReadFile(filepath.Join(s.dir, "asked"))
+			return strings.Count(string(b), "REQ 7DF 010C0D") >= 3
+		})
+		r := s.interrupt(cmd, end)
+		require.Zero(t, r.code, r)
+		require.Empty(t, r.errs)
+		for line := range strings.Lines(r.out) {
+			parse(t, line)
+		}
+		require.GreaterOrEqual(t, strings.Count(r.out, `"obd.01.0D"`), 2*2)
+	}
+	files(t, s.dir, func(name string, b []byte) {
+		require.NotContains(t, string(b), "obd.01.0D", name)
+		require.NotRegexp(t, `\.db`, name)
+	})
+}
+
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {

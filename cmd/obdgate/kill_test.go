@@ -68,6 +68,8 @@ func TestKilled(t *testing.T) {
 			return true
 		case ctx.Err() != nil:
 			killed[what]++
+		case what == "upload" && cmd.ProcessState.ExitCode() == 75: // one that was killed before still holds an envelope
+			ended++
 		default:
 			require.NoError(t, err, "%v: %s", args, out)
 		}

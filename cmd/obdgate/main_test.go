@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,8 +19,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Both programs run as processes of their own in the stories.
+// Both programs run as processes of their own in the stories. Most of a story's time is waiting, for a plug that does not
+// come back or a collector that says nothing, so that more of them go on at once than there are processors; -parallel
+// still decides where it is given.
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"obdgate": main,
 		"obdgate-collector": func() {

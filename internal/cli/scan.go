@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"obdgate/dbc"
 	"obdgate/internal/consent"
@@ -42,6 +43,7 @@ func (p *program) links() link.Registry {
 
 type scanOptions struct {
 	visit, depth, record string
+	live                 liveOptions
 }
 
 func (p *program) scan() *cobra.Command {
@@ -57,23 +59,37 @@ none is open. LINK is one of
   can://can0                                    SocketCAN (Linux)
   replay:car.log                                a recorded session
   sim:golf8                                     a built-in virtual vehicle
-  auto                                          looks for an adapter (default)`,
+  auto                                          looks for an adapter (default)
+
+--plan live shows chosen values as they change, with the least and the most each has been, until Ctrl-C: in place on
+a terminal, a line for each value elsewhere, JSON lines with --json. It opens no visit and nothing of it is stored;
+speed and other movement values are shown and marked personal.`,
 		Example: `  obdgate scan elm:///dev/ttyUSB0
   obdgate scan can://can0 --plan quick --json
-  obdgate scan sim:golf8 --record car.log`,
+  obdgate scan sim:golf8 --record car.log
+  obdgate scan elm:/dev/ttyUSB0 --plan live --pid 0C,05,42 --every 500ms`,
 		RunE: func(c *cobra.Command, args []string) error { return p.runScan(c.Context(), first(args, "auto"), o) },
 	}
 	visitFlag(c, &o.visit)
 	f := c.Flags()
-	f.StringVar(&o.depth, "plan", "full", "quick or full")
+	f.StringVar(&o.depth, "plan", "full", "quick, full, or live: watch chosen values")
 	f.StringVar(&o.record, "record", "", "write a candump log of the session here, personal bytes masked")
+	f.StringVar(&o.live.pids, "pid", "", "live: PIDs of service 01 in hexadecimal, such as 0C,05 (default: what this vehicle has of the usual ones)")
+	f.DurationVar(&o.live.every, "every", time.Second, "live: the pace; 0 = as fast as the vehicle answers")
+	f.IntVar(&o.live.count, "count", 0, "live: end after so many rounds; 0 = at Ctrl-C")
 	return c
 }
 
 func (p *program) runScan(ctx context.Context, uri string, o scanOptions) (err error) {
 	depth, err := scan.ParseDepth(o.depth)
 	if err != nil {
-		return usage("--plan quick or --plan full", err)
+		return usage("--plan quick, --plan full or --plan live", err)
+	}
+	if depth == scan.Watch {
+		return p.runLive(ctx, uri, o)
+	}
+	if o.live.pids != "" || o.live.count != 0 {
+		return usage("add --plan live", errors.New("--pid and --count are of a live view"))
 	}
 	record, closeRecord, err := create(o.record)
 	if err != nil {

@@ -53,6 +53,14 @@ func (t *Text) Rows(rows [][]string) { t.rows(rows, func(int) {}) }
 
 // rows is Rows that calls under behind every row.
 func (t *Text) rows(rows [][]string, under func(i int)) {
+	for n, line := range table(rows) {
+		t.Line("%s", line)
+		under(n)
+	}
+}
+
+// table aligns the cells of rows in columns, two spaces in front of each.
+func table(rows [][]string) []string {
 	var widths []int
 	for _, row := range rows {
 		for i, cell := range row {
@@ -62,6 +70,7 @@ func (t *Text) rows(rows [][]string, under func(i int)) {
 			widths[i] = max(widths[i], lipgloss.Width(cell))
 		}
 	}
+	lines := make([]string, len(rows))
 	for n, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
@@ -70,9 +79,9 @@ func (t *Text) rows(rows [][]string, under func(i int)) {
 				line.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)))
 			}
 		}
-		t.Line("%s", strings.TrimRight(line.String(), " "))
-		under(n)
+		lines[n] = strings.TrimRight(line.String(), " ")
 	}
+	return lines
 }
 
 // Scan writes the technician's repair report of one scan. It is the same whatever the customer answered, except for the

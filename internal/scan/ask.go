@@ -53,6 +53,7 @@ func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer
 		return nil, nil, err
 	case errors.Is(err, link.ErrUnrecorded), errors.Is(err, link.ErrUnsupported): // of this question alone
 		fault = err
+		r.unrecorded = r.unrecorded || errors.Is(err, link.ErrUnrecorded)
 	default:
 		if r.faults++; r.faults >= maxFaults {
 			return nil, nil, err

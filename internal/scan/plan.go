@@ -17,14 +17,16 @@ const (
 	Quick Depth = "quick"
 	// Full reads every value and identification the vehicle offers as well.
 	Full Depth = "full"
+	// Watch is no scan: chosen values are shown as they change, see Live.
+	Watch Depth = "live"
 )
 
-// ParseDepth accepts "quick" and "full".
+// ParseDepth accepts "quick", "full" and "live".
 func ParseDepth(s string) (Depth, error) {
-	if d := Depth(s); d == Quick || d == Full {
+	if d := Depth(s); d == Quick || d == Full || d == Watch {
 		return d, nil
 	}
-	return "", fmt.Errorf("no plan %q; there are quick and full", s)
+	return "", fmt.Errorf("no plan %q; there are quick, full and live", s)
 }
 
 // Plan is what may be asked. The zero Plan asks quickly and never for the consumption record.

@@ -123,7 +123,9 @@ type reader struct {
 	vins   []vinSource
 	empty  []isotp.Address // where nobody answers
 	heard  map[string]bool // identifiers of answers on the bus, understood or not
-	record int             // questions for the consumption record that were put on the bus
+	// A question was put that the recording does not hold.
+	unrecorded bool
+	record     int // questions for the consumption record that were put on the bus
 }
 
 func (r *reader) run(ctx context.Context) error {

@@ -485,7 +485,7 @@ func TestQuickAsksLess(t *testing.T) {
 	require.Equal(t, "quick", quick.Plan)
 	require.Empty(t, number(quick, "obd.09.04", ""))
 	_, err := scan.ParseDepth("deep")
-	require.ErrorContains(t, err, "quick and full")
+	require.ErrorContains(t, err, "quick, full")
 }
 
 // What --record writes is the session without what it carried of persons: played back it gives the same technical part,

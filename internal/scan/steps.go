@@ -252,16 +252,20 @@ func (r *reader) readValues(ctx context.Context) error {
 			want.Add(id)
 		}
 	}
-	most := 6
-	if r.bus.Functional.Legacy {
-		most = 1
-	}
-	for _, payload := range obd.Plan(want, most) {
+	for _, payload := range obd.Plan(want, r.together()) {
 		if err := r.batch(ctx, payload); err != nil {
 			return err
 		}
 	}
 	return r.countCodes(ctx)
+}
+
+// together is how many PIDs one question may hold (SAE J1979: six on CAN, one on K-line and J1850).
+func (r *reader) together() int {
+	if r.bus.Functional.Legacy {
+		return 1
+	}
+	return 6
 }
 
 // countCodes compares the stored codes with the number each ECU gives in 01 01. A K-line answer has no length: one lost
