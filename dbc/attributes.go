@@ -124,6 +124,8 @@ func (p *parser) attribute() error {
 		s.Privacy.Category = value
 	case name.text == "PrivacyBasis":
 		s.Privacy.Basis = value
+	case name.text == "VssPath":
+		s.VSS = value
 	default:
 		p.d.Unknown = append(p.d.Unknown, Attribute{name.text, written, value})
 	}

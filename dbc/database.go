@@ -6,6 +6,7 @@
 //	BA_DEF_ SG_ "PrivacyClass" ENUM "personal","technical";   what nobody marked is personal, whatever the default says
 //	BA_DEF_ SG_ "PrivacyCategory" STRING;                     category of the policy: condition, movement, location …
 //	BA_DEF_ SG_ "PrivacyBasis" STRING;                        the reason, for people
+//	BA_DEF_ SG_ "VssPath" STRING;                             the same quantity in the COVESA Vehicle Signal Specification
 //
 // The parser is our own: the one of go.einride.tech/can drops the line after an unknown section, rejects extended
 // multiplexing (m0M), attributes that no BA_DEF_ declares and units that are not UTF-8 ("°C" in Latin-1), all of which
@@ -78,6 +79,7 @@ type Signal struct {
 	Comment   string
 	Values    map[int64]string // VAL_
 	Privacy   Privacy
+	VSS       string // VssPath, "" when the file gives none
 	Message   *Message
 
 	Switch bool      // its value selects other signals

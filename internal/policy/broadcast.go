@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"maps"
+	"slices"
+
 	"obdgate/dbc"
 	"obdgate/internal/frame"
 	"obdgate/internal/reading"
@@ -254,10 +257,16 @@ func (p *Policy) With(db *dbc.Database) *Policy {
 	q := *p
 	q.db = db
 	q.signals = map[reading.Key]Tag{}
+	q.vss, q.paths = maps.Clone(p.vss), maps.Clone(p.paths)
 	if db != nil {
 		for _, m := range db.Messages() {
 			for _, s := range m.Signals {
-				q.signals[reading.Key(s.Key())] = p.signalTag(s)
+				k := reading.Key(s.Key())
+				q.signals[k] = p.signalTag(s)
+				if isVSS(s.VSS) {
+					q.vss[k] = []string{s.VSS}
+					q.paths[s.VSS] = append(slices.Clip(q.paths[s.VSS]), k)
+				}
 			}
 		}
 	}

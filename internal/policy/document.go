@@ -12,11 +12,21 @@ type document struct {
 	Version    string                 `yaml:"version" json:"version"`
 	Categories map[Category]*category `yaml:"categories" json:"categories"`
 	Rules      []*rule                `yaml:"rules" json:"rules"`
+
+	Vocabularies vocabularies        `yaml:"vocabularies" json:"vocabularies"`
+	VSS          map[string][]string `yaml:"vss" json:"vss,omitempty"` // path to keys
+}
+
+// vocabularies are the releases whose names the file uses.
+type vocabularies struct {
+	VSS string `yaml:"vss" json:"vss,omitempty"`
+	DPV string `yaml:"dpv" json:"dpv,omitempty"`
 }
 
 type category struct {
 	Tag       string    `yaml:"tag" json:"tag"`
 	Name      Text      `yaml:"name" json:"name"`
+	DPV       []string  `yaml:"dpv" json:"dpv,omitempty"`
 	Basis     string    `yaml:"basis" json:"basis"`
 	Retention retention `yaml:"retention" json:"retention"`
 	Source    string    `yaml:"source" json:"source"`

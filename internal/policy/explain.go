@@ -17,14 +17,16 @@ type Explanation struct {
 	Rule         string        // id of the rule; "" = no rule names it
 	Reason       Text          // why
 	Source       string        // the statement or standard behind it
+	DPV          []string      // terms of the W3C Data Privacy Vocabulary for the category
+	VSS          []string      // paths of the COVESA Vehicle Signal Specification for a key, "" when there is none
 	LegalBasis   string        // of reading and passing on
 	Retention    Retention     // how long it may be kept
 	Policy       string        // Policy.Version
 	Parts        []Explanation // of a frame or message: its fields in order
 }
 
-// ErrNotUnderstood is returned by Explain for a subject that is no key, PID, DID, frame or message.
-var ErrNotUnderstood = errors.New("policy: not a key, PID, DID, frame or message name")
+// ErrNotUnderstood is returned by Explain for a subject that is no key, PID, DID, frame, answer, message or VSS path.
+var ErrNotUnderstood = errors.New("policy: not a key, PID, DID, frame, answer, message name or VSS path")
 
 var unnamed = Text{
 	EN: "No rule names it. What nobody has examined is treated as personal: it stays in the workshop and is erased with the visit.",
@@ -35,12 +37,19 @@ var unnamed = Text{
 
 // Explain says why a subject is technical or personal. It understands a reading key (obd.01.0D), a PID with its service
 // (010D, "01 0D"; a bare PID means service 01), a data identifier (F190, 22F190), a frame (7E8#03410D32), an identifier
-// (0x3E9, 7E8, 18DAF110), a broadcast message or signal by name (BRAKE_WEAR, BRAKE_WEAR.BrakeFault). Four digits that are
-// both a PID and a DID mean the PID. Anything else is ErrNotUnderstood.
+// (0x3E9, 7E8, 18DAF110), a broadcast message or signal by name (BRAKE_WEAR, BRAKE_WEAR.BrakeFault), the bytes of a control
+// unit's answer (410D32, "62 F1 90 57…", which are not repeated) and a path of the Vehicle Signal Specification
+// (Vehicle.Speed). Four digits that are both a PID and a DID mean the PID. Anything else is ErrNotUnderstood.
 func (p *Policy) Explain(what string) (Explanation, error) {
 	what = strings.TrimSpace(what)
 	if k, ok := subjectKey(what); ok {
 		return p.explainKey(k), nil
+	}
+	if isVSS(what) {
+		return p.explainVSS(what), nil
+	}
+	if x, ok := p.explainBytes(what); ok {
+		return x, nil
 	}
 	if x, ok := p.explainOther(what); ok {
 		return x, nil
@@ -56,10 +65,12 @@ func (p *Policy) explainKey(k reading.Key) Explanation {
 	}
 	if e := p.root.find(string(k), true); e != nil {
 		x := p.explainTag(string(k), e.tag)
-		x.Reason, x.Source = e.rule.Reason, p.source(e.rule)
+		x.Reason, x.Source, x.VSS = e.rule.Reason, p.source(e.rule), p.VSS(k)
 		return x
 	}
-	return p.explainTag(string(k), Tag{})
+	x := p.explainTag(string(k), Tag{})
+	x.VSS = p.VSS(k)
+	return x
 }
 
 // explainTag fills what the category says; the reason is that of an unnamed subject until a rule gives a better one.
@@ -67,7 +78,7 @@ func (p *Policy) explainTag(subject string, t Tag) Explanation {
 	info := p.Category(t.Category)
 	return Explanation{
 		Subject: subject, Tag: t, Category: info.Key, CategoryName: info.Name, Rule: t.Rule, Reason: unnamed, Source: info.Source,
-		LegalBasis: info.LegalBasis, Retention: info.Retention, Policy: p.Version(),
+		DPV: info.DPV, LegalBasis: info.LegalBasis, Retention: info.Retention, Policy: p.Version(),
 	}
 }
 

@@ -26,11 +26,16 @@ var widths = map[string][]int{
 	"kwp": {2, 2}, "obfcm": nil, "odometer": nil, "dbc": nil, "vin": nil, "customer": nil, "workshop": nil,
 }
 
-// Lint checks the policy against itself: rules that overlap and disagree without one being more specific, patterns no
-// key can match, reasons missing in a language. An overlay weaker than the built-in policy does not get this far: Load
-// refuses it.
+// Lint checks the policy against itself and against what can be read: keys of the tables that no rule names, rules that
+// overlap and disagree without one being more specific, patterns no key can match, reasons missing in a language. An overlay
+// weaker than the built-in policy does not get this far: Load refuses it.
 func (p *Policy) Lint() []Finding {
 	var out []Finding
+	for k := range TableKeys {
+		if p.tagOf(k).Rule == "" {
+			out = append(out, Finding{"unclassified", "", "no rule names " + k})
+		}
+	}
 	for i, e := range p.entries {
 		if why := unreachable(e.pat); why != "" {
 			out = append(out, Finding{"unreachable", e.rule.ID, why})

@@ -13,15 +13,20 @@ var (
 	ErrContradiction = errors.New("contradictory rules")
 )
 
-// merge lays site over the built-in document, which it does not change.
-func merge(builtIn, site *document) (*document, error) {
+// merge lays site over the built-in document, which it does not change. Unless it is told to check, it also makes what is
+// weaker or contradictory, for comparing only.
+func merge(builtIn, site *document, check bool) (*document, error) {
 	ref, err := Default()
 	if err != nil {
 		return nil, err
 	}
-	base := &document{Version: builtIn.Version, Categories: maps.Clone(builtIn.Categories), Rules: slices.Clone(builtIn.Rules)}
+	base := &document{Version: builtIn.Version, Categories: maps.Clone(builtIn.Categories), Rules: slices.Clone(builtIn.Rules),
+		Vocabularies: builtIn.Vocabularies, VSS: maps.Clone(builtIn.VSS)}
+	var wrong []error
 	for _, k := range slices.Sorted(maps.Keys(site.Categories)) {
-		if err := mergeCategory(base, ref, k, site.Categories[k]); err != nil {
+		if err := mergeCategory(base, ref, k, site.Categories[k], check); errors.Is(err, ErrWeaker) {
+			wrong = append(wrong, err)
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -48,25 +53,43 @@ func merge(builtIn, site *document) (*document, error) {
 				return nil, fmt.Errorf("policy: rule %q: %w", r.ID, err)
 			}
 			for _, pat := range pats {
-				if err := ref.admits(r.ID, pat, want); err != nil {
-					return nil, err
+				if err := ref.admits(r.ID, pat, want); err != nil && check {
+					wrong = append(wrong, err)
 				}
 			}
 		}
 		base.Rules = append(base.Rules, r)
 	}
+	if err := mergeNames(base, site); err != nil {
+		return nil, err
+	}
 	base.Version += "/" + site.Version
-	return base, nil
+	return base, errors.Join(wrong...)
 }
 
-func mergeCategory(base *document, ref *Policy, k Category, c *category) error {
+// mergeNames adds the site's names for its own keys, of the same releases.
+func mergeNames(base, site *document) error {
+	for _, v := range [...]struct{ site, base, name string }{
+		{site.Vocabularies.VSS, base.Vocabularies.VSS, "vss"}, {site.Vocabularies.DPV, base.Vocabularies.DPV, "dpv"},
+	} {
+		if v.site != "" && v.site != v.base {
+			return fmt.Errorf("policy: vocabularies: the built-in policy names %s %s; a file over it cannot name another release", v.name, v.base)
+		}
+	}
+	for path, keys := range site.VSS {
+		base.VSS[path] = append(slices.Clip(base.VSS[path]), keys...)
+	}
+	return nil
+}
+
+func mergeCategory(base *document, ref *Policy, k Category, c *category, check bool) error {
 	old, known := base.Categories[k]
 	if !known {
 		info, err := c.compile(k)
 		if err != nil {
 			return fmt.Errorf("policy: category %q: %w", k, err)
 		}
-		if info.Class == Technical {
+		if info.Class == Technical && check {
 			return fmt.Errorf("policy: category %q: %w: a new category must be personal", k, ErrWeaker)
 		}
 		base.Categories[k] = c
@@ -84,7 +107,7 @@ func mergeCategory(base *document, ref *Policy, k Category, c *category) error {
 		if err != nil {
 			return fmt.Errorf("policy: category %q: %w", k, err)
 		}
-		if had := ref.Retention(k); r.longer(had) {
+		if had := ref.Retention(k); r.longer(had) && check {
 			return fmt.Errorf("policy: category %q: %w: it keeps values for %s, the built-in policy for %s", k, ErrWeaker, r, had)
 		}
 		next.Retention = c.Retention
@@ -94,6 +117,9 @@ func mergeCategory(base *document, ref *Policy, k Category, c *category) error {
 	}
 	if c.Source != "" {
 		next.Source = c.Source
+	}
+	if len(c.DPV) > 0 {
+		next.DPV = c.DPV
 	}
 	if c.Name != (Text{}) {
 		next.Name = c.Name

@@ -29,6 +29,9 @@ type Policy struct {
 	root       *tree
 	db         *dbc.Database // With; nil = none
 	signals    map[reading.Key]Tag
+	names      vocabularies
+	paths      map[string][]reading.Key // VSS path to keys
+	vss        map[reading.Key][]string // and back
 	bytes      func() *layout
 }
 
@@ -37,6 +40,7 @@ type CategoryInfo struct {
 	Key        Category
 	Class      Class
 	Name       Text
+	DPV        []string // terms of the W3C Data Privacy Vocabulary
 	LegalBasis string
 	Retention  Retention
 	Source     string // the statement that promises it
@@ -58,28 +62,35 @@ func Default() (*Policy, error) { return embeddedPolicy() }
 // Load returns the embedded policy with a workshop's own file over it. The overlay may add rules for keys the embedded
 // policy does not name, make others stricter and shorten retention. A rule that would make anything weaker is
 // ErrWeaker, a rule that contradicts an embedded one without being more specific is ErrContradiction; the error names
-// both rules. A nil overlay gives Default.
+// both rules of every such place. A nil overlay gives Default.
 func Load(overlay io.Reader) (*Policy, error) {
 	if overlay == nil {
 		return Default()
 	}
-	b, err := io.ReadAll(io.LimitReader(overlay, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("policy: reading the overlay: %w", err)
-	}
-	base, err := embeddedDocument()
+	base, site, err := read(overlay)
 	if err != nil {
 		return nil, err
 	}
-	site, err := parse(b)
-	if err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
-	}
-	merged, err := merge(base, site)
+	merged, err := merge(base, site, true)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	return compile(merged)
+}
+
+// read parses an overlay and gives the built-in document with it.
+func read(overlay io.Reader) (base, site *document, err error) {
+	b, err := io.ReadAll(io.LimitReader(overlay, maxFile+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("policy: reading the overlay: %w", err)
+	}
+	if base, err = embeddedDocument(); err != nil {
+		return nil, nil, err
+	}
+	if site, err = parse(b); err != nil {
+		return nil, nil, fmt.Errorf("overlay: %w", err)
+	}
+	return base, site, nil
 }
 
 func compile(d *document) (*Policy, error) {
@@ -114,6 +125,9 @@ func compile(d *document) (*Policy, error) {
 			}
 		}
 	}
+	if err := p.compileVSS(d); err != nil {
+		return nil, err
+	}
 	sum, err := canonical(d)
 	if err != nil {
 		return nil, err
@@ -130,7 +144,12 @@ func (c *category) compile(k Category) (CategoryInfo, error) {
 	if c == nil {
 		return CategoryInfo{}, fmt.Errorf("it is empty")
 	}
-	info := CategoryInfo{Key: k, Name: c.Name, LegalBasis: c.Basis, Source: c.Source}
+	info := CategoryInfo{Key: k, Name: c.Name, DPV: c.DPV, LegalBasis: c.Basis, Source: c.Source}
+	for _, term := range c.DPV {
+		if !isDPV(term) {
+			return CategoryInfo{}, fmt.Errorf("dpv term %q; write dpv:Term or pd:Term", term)
+		}
+	}
 	switch c.Tag {
 	case "technical":
 		info.Class = Technical

@@ -2,12 +2,11 @@ package policy_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
+	"obdgate/dbc"
 	"obdgate/internal/obd"
-	"obdgate/internal/obfcm"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 
@@ -56,52 +55,53 @@ func TestSharpEdges(t *testing.T) {
 	}
 }
 
-// Keys that have been looked at and deliberately left personal by no rule of their own. Everything else the tables can
-// produce must be named by a rule.
-var leftUnnamed = []string{
-	"uds.22.F801", "uds.22.F803", "uds.22.F805", "uds.22.F807", "uds.22.F809", // message counts exist on K-line only
-}
-
+// The tables and the rules know each other: TestDefaultIsClean fails when a table gains a key that no rule names.
 func TestEveryTableKeyIsNamed(t *testing.T) {
 	p := defaultPolicy(t)
-	var missing []string
-	check := func(k string) {
-		if x, err := p.Explain(k); err != nil || x.Rule == "" {
-			if !slices.Contains(leftUnnamed, k) {
-				missing = append(missing, k)
-			}
-		}
-	}
 	n := 0
-	for pid := range 256 {
-		for _, f := range obd.Fields(byte(pid)) {
-			for _, prefix := range []string{"obd.01.", "obd.02.", "uds.22.F4", "uds.19.04.F4"} {
-				k := fmt.Sprintf("%s%02X", prefix, pid)
-				if !f.Only() {
-					k += "." + f.Key
-				}
-				check(k)
-				n++
-			}
-		}
-		if _, ok := obd.ShapeOf(byte(pid)); ok || obd.Elsewhere(byte(pid)) {
-			check(fmt.Sprintf("obd.09.%02X", pid))
-			check(fmt.Sprintf("uds.22.F8%02X", pid))
-		}
-		check(fmt.Sprintf("obd.06.%02X.80.value", pid))
+	for k := range policy.TableKeys {
+		n++
+		x, err := p.Explain(k)
+		require.NoError(t, err, k)
+		require.NotEmpty(t, x.Rule, k)
 	}
-	require.Greater(t, n, 1500)
-	for _, f := range obfcm.Fields() {
-		check(string(f.Key))
+	require.Greater(t, n, 2300)
+
+	// A key nobody named is found.
+	q, err := policy.WithoutRule("vehicle-speed")
+	require.NoError(t, err)
+	var missing []string
+	for _, f := range q.Lint() {
+		missing = append(missing, f.String())
 	}
-	for _, did := range strings.Fields("F180 F181 F182 F183 F184 F185 F186 F187 F188 F189 F18A F18B F18C F18E F18F F190 F191 F192 F193 F194 F195 F196 F197 F198 F199 F19A F19B F19D F19E") {
-		check("uds.22." + did)
+	require.Equal(t, []string{"unclassified: no rule names obd.01.0D", "unclassified: no rule names obd.02.0D", "unclassified: no rule names uds.22.F40D"}, missing,
+		"the snapshot's speed is still named by the rule for all snapshots")
+}
+
+func TestLintDBC(t *testing.T) {
+	p := defaultPolicy(t)
+	require.Empty(t, p.LintDBC(database(t)), "what ships with the program")
+	d, err := dbc.Parse("x.dbc", []byte(`BO_ 1 M: 8 A
+ SG_ Nobody : 0|8@1+ (1,0) [0|0] "" A
+ SG_ Odd : 8|8@1+ (1,0) [0|0] "" A
+ SG_ Torn : 16|8@1+ (1,0) [0|0] "" A
+ SG_ Good : 24|8@1+ (1,0) [0|0] "" A
+BA_DEF_ SG_ "PrivacyClass" ENUM "personal","technical";
+BA_ "PrivacyClass" SG_ 1 Odd "personal";
+BA_ "PrivacyCategory" SG_ 1 Odd "moonlight";
+BA_ "PrivacyClass" SG_ 1 Torn "technical";
+BA_ "PrivacyCategory" SG_ 1 Torn "movement";
+BA_ "PrivacyClass" SG_ 1 Good "technical";
+BA_ "PrivacyCategory" SG_ 1 Good "condition";
+BA_ "VssPath" SG_ 1 Good "speed";
+`))
+	require.NoError(t, err)
+	var got []string
+	for _, f := range p.LintDBC(d) {
+		got = append(got, f.String())
 	}
-	for _, sub := range strings.Fields("01 02 03 04 06 07 0A 0B 0C 0D 0E 0F 11 12 13 14 15 17 1A 42 55 56") {
-		check("uds.19." + sub + ".dtc")
-		check("uds.19." + sub + ".availability")
-	}
-	require.Empty(t, missing)
+	require.Equal(t, []string{"unclassified: M.Nobody has no PrivacyClass", `contradictory: M.Odd: the policy has no category "moonlight"`,
+		`contradictory: M.Torn is marked technical, its category "movement" is not`, `unreachable: M.Good: VssPath "speed" is no path; write Vehicle.Branch.Signal`}, got)
 }
 
 // The three ways to read a PID agree on whether a value is personal, but for what the founding promises split: a freeze

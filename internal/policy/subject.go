@@ -162,7 +162,11 @@ func (p *Policy) explainAnswer(f *frame.Frame, t *Tagger) []Explanation {
 	if n = min(at+n, len(msg)); n <= at {
 		return nil
 	}
-	msg = msg[at:n]
+	return p.explainFields(msg[at:n])
+}
+
+// explainFields explains the fields of an answer by key and without values.
+func (p *Policy) explainFields(msg []byte) []Explanation {
 	var out []Explanation
 	seen := map[reading.Key]bool{}
 	for _, decode := range [...]func(req, resp []byte) ([]reading.Reading, error){obd.Decode, uds.Decode, obfcm.Decode} {
@@ -214,6 +218,9 @@ func (p *Policy) explainMessage(m *dbc.Message) Explanation {
 func (p *Policy) explainSignal(s *dbc.Signal) Explanation {
 	t := p.signalTag(s)
 	x := p.explainRule(s.Key(), t)
+	if s.VSS != "" {
+		x.VSS = []string{s.VSS}
+	}
 	if strings.HasPrefix(t.Rule, "dbc:") {
 		x.Source = "DBC attributes of " + s.Message.Name + "." + s.Name
 		if s.Privacy.Basis != "" {
