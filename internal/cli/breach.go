@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"obdgate/internal/i18n"
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/rights"
 	"obdgate/internal/store"
@@ -95,7 +94,7 @@ func (p *program) rightsRetention() *cobra.Command {
 		Use: "retention", Short: "Show how long each category is kept, and everything that was erased when", Args: exactArgs(0),
 		Example: "  obdgate rights retention\n  obdgate rights retention --json",
 		RunE: func(c *cobra.Command, _ []string) error {
-			rules, err := policy.Default()
+			rules, err := p.rules()
 			if err != nil {
 				return err
 			}

@@ -11,7 +11,6 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 
 	"github.com/spf13/cobra"
@@ -83,7 +82,7 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	case o.svg != "" && len(o.files) > 1:
 		return usage("draw one recording at a time", errors.New("--svg is one picture"))
 	}
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"obdgate/internal/ledger"
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 	"obdgate/internal/store"
@@ -41,7 +40,7 @@ Permanent codes stay until the vehicle itself has seen the repair; monitors have
 }
 
 func (p *program) runClear(ctx context.Context, uri, id, request string) error {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ With --json and no arguments it reads JSON lines from stdin and writes one objec
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			rules, err := policy.Default()
+			rules, err := p.rules()
 			if err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func (p *program) runDoctor(ctx context.Context, uri string) error {
 	}
 	p.checkAdapters(ctx, uri, add)
 	p.checkState(ctx, add)
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err == nil && len(rules.Lint()) > 0 {
 		err = errors.New("contradictory or unclassified rules")
 	}

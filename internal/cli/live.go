@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 
@@ -52,7 +51,7 @@ func (p *program) runLive(ctx context.Context, uri string, o scanOptions) (err e
 	case o.live.every < 0 || o.live.count < 0:
 		return usage("--every 500ms, --count 20", errors.New("the pace and the count of a live view are not negative"))
 	}
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return err
 	}

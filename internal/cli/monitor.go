@@ -80,7 +80,7 @@ func (p *program) watchOptions(o monitorOptions) (w monitor.Options, err error) 
 			return w, usage("--stats, or --stats=1s for every second", fmt.Errorf("no such interval: %q", o.stats))
 		}
 	}
-	w.Policy, err = policy.Default()
+	w.Policy, err = p.rules()
 	return w, err
 }
 

@@ -13,7 +13,6 @@ import (
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
 	"obdgate/internal/outbox"
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/rights"
 	"obdgate/internal/store"
@@ -65,7 +64,7 @@ in the language of --lang. Check who asks before you hand it over; that a copy w
 }
 
 func (p *program) access(ctx context.Context, s *store.Store, ids []string, a asked, html string) error {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return err
 	}
@@ -417,7 +416,7 @@ func (p *program) rightsSweep() *cobra.Command {
 after a year. Run it daily; it does nothing when nothing is due.`,
 		Example: "  obdgate rights sweep",
 		RunE: func(c *cobra.Command, _ []string) error {
-			rules, err := policy.Default()
+			rules, err := p.rules()
 			if err != nil {
 				return err
 			}
@@ -439,7 +438,7 @@ after a year. Run it daily; it does nothing when nothing is due.`,
 // retain enforces retention before new work is begun. What cannot be erased now must not keep the workshop from working:
 // it is told, and tried again at the next start.
 func (p *program) retain(ctx context.Context, s *store.Store) {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err == nil {
 		var swept rights.Swept
 		if swept, err = rights.Sweep(ctx, s, rules, p.now()); swept.Values+swept.Erased > 0 {

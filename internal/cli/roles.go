@@ -51,12 +51,9 @@ var errRole = errors.New("this is not among the duties of your role")
 
 // permit lets a command run when the user's roles include it.
 func (p *program) permit(c *cobra.Command) error {
-	home := p.home
+	home := p.stateDir()
 	if home == "" {
-		var err error
-		if home, err = store.DefaultHome(); err != nil {
-			return nil // opening the state tells it better
-		}
+		return nil // opening the state tells it better
 	}
 	b, err := os.ReadFile(filepath.Join(home, rolesFile))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {

@@ -32,11 +32,8 @@ func links() link.Registry {
 
 // links remembers in the state directory what ELM327 adapters can do, so that the next start is fast.
 func (p *program) links() link.Registry {
-	r, dir := links(), p.home
-	if dir == "" {
-		dir, _ = store.DefaultHome() // without a home nothing is remembered
-	}
-	remembered := elm327.Options{Dir: dir}
+	r := links()
+	remembered := elm327.Options{Dir: p.stateDir()} // without a home nothing is remembered
 	r["elm"], r["elm+tcp"] = remembered.Open, remembered.Open
 	return r
 }
@@ -222,7 +219,7 @@ func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit
 		return result, errors.Join(readErr, fail(exitData, "close the visit and scan again, or name the right one with --visit",
 			errors.New("this is another vehicle than the visit's: nothing was stored")))
 	}
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return result, errors.Join(readErr, err)
 	}
@@ -237,7 +234,7 @@ func (p *program) readVehicle(ctx context.Context, s *store.Store, v visit.Visit
 // read makes one scan of an open link, with its progress on stderr.
 func (p *program) read(ctx context.Context, l link.Link, uri string, record io.Writer, plan scan.Plan,
 	stands func(context.Context) (consent.Answer, error)) (visit.Scan, error) {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return visit.Scan{}, err
 	}

@@ -118,7 +118,7 @@ type candidate struct {
 
 // candidates lists what could be sealed of a visit, whatever the customer said: the gate decides.
 func (p *program) candidates(ctx context.Context, s *store.Store, id string) ([]candidate, error) {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return nil, err
 	}

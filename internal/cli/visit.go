@@ -151,7 +151,7 @@ func (p *program) visitReport() *cobra.Command {
 
 // printScan writes a scan as the flags ask for it.
 func (p *program) printScan(id string, s visit.Scan) error {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (p *program) visitClose() *cobra.Command {
 		Use: "close [ID]", Short: "Close a visit: what may not outlive it is destroyed", Args: argsBetween(0, 1),
 		Example: "  obdgate visit close --visit v3k9…",
 		RunE: func(c *cobra.Command, args []string) error {
-			rules, err := policy.Default()
+			rules, err := p.rules()
 			if err != nil {
 				return err
 			}
@@ -213,7 +213,7 @@ func (p *program) showVisit(ctx context.Context, s *store.Store, v visit.Visit) 
 
 // sheet gathers what is known of a visit.
 func (p *program) sheet(ctx context.Context, s *store.Store, v visit.Visit) (report.Visit, error) {
-	rules, err := policy.Default()
+	rules, err := p.rules()
 	if err != nil {
 		return report.Visit{}, err
 	}

@@ -3,11 +3,14 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -30,7 +33,7 @@ var (
 // Options say where a collector lives and who it is. Settings given here are kept in Home; those left empty keep what
 // Home has.
 type Options struct {
-	Home string // directory with identity.json and, by default, collector.db; made with mode 0700
+	Home string // directory with identity.json, by default collector.db, and perhaps policy.yaml; made with mode 0700
 	DSN  string // "" = SQLite in Home; postgres://… = PostgreSQL, several hosts allowed
 
 	Name    string // the organisation that receives; goes into enrolments and, encoded, into receipts
@@ -68,9 +71,9 @@ func Open(ctx context.Context, o Options) (*Collector, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p, err := policy.Default()
+	p, err := rules(o.Home)
 	if err != nil {
-		return nil, fmt.Errorf("collector: policy: %w", err)
+		return nil, err
 	}
 	id, err := openIdentity(o)
 	if err != nil {
@@ -81,6 +84,23 @@ func Open(ctx context.Context, o Options) (*Collector, error) {
 		return nil, fmt.Errorf("%w: %w", ErrDatabase, err)
 	}
 	return &Collector{id: id, db: db, policy: p, log: o.Logger, now: o.Now}, nil
+}
+
+// rules are those by which this collector knows a technical key: the built-in ones, with policy.yaml in home over them. A
+// station whose own rules name more keys technical needs a receiving end that agreed to take them.
+func rules(home string) (*policy.Policy, error) {
+	b, err := os.ReadFile(filepath.Join(home, "policy.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return policy.Default()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: policy.yaml: %w", ErrSettings, err)
+	}
+	p, err := policy.Load(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%w: policy.yaml: %w", ErrSettings, err)
+	}
+	return p, nil
 }
 
 // Close closes the database. Serve must have returned.

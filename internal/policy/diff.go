@@ -13,10 +13,11 @@ type Direction uint8
 const (
 	Sideways Direction = iota // neither: another technical category
 	Stronger                  // protects more
+	Opened                    // what no rule named, and so was personal, is named technical
 	Weaker                    // protects less: Load refuses an overlay that does this to the built-in policy
 )
 
-func (d Direction) String() string { return [...]string{"sideways", "stronger", "weaker"}[d] }
+func (d Direction) String() string { return [...]string{"sideways", "stronger", "opened", "weaker"}[d] }
 
 // Change is one difference between two policies.
 type Change struct {
@@ -32,7 +33,7 @@ type Difference struct {
 	Changes  []Change
 }
 
-// Weaker reports whether anything is protected less.
+// Weaker reports whether anything a rule named is protected less.
 func (d *Difference) Weaker() bool {
 	return slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Direction == Weaker })
 }
@@ -96,6 +97,8 @@ func categoriesOf(a, b *Policy) func(func(Category) bool) {
 func change(keys string, from, to Tag, was, is CategoryInfo) Change {
 	c := Change{Keys: keys, From: from, To: to, Kept: [2]Retention{was.Retention, is.Retention}}
 	switch {
+	case keys != "" && from.Rule == "" && is.Class == Technical:
+		c.Direction = Opened
 	case weaker(is, was):
 		c.Direction = Weaker
 	case weaker(was, is):

@@ -28,7 +28,7 @@ func TestDiff(t *testing.T) {
 		{"the same", "", overlay(`{id: x, category: movement, match: [obd.01.0D.**]}`), nil},
 		{"stricter", "", overlay(`{id: rpm, category: movement, match: [obd.01.0C.**]}`), []string{"obd.01.0C.** technical/condition personal/movement stronger"}},
 		{"taken back", overlay(`{id: rpm, category: movement, match: [obd.01.0C.**]}`), "", []string{"obd.01.0C.** personal/movement technical/condition weaker"}},
-		{"named technical", "", overlay(`{id: km, category: condition, match: [uds.22.D10D]}`), []string{"uds.22.D10D personal/unclassified technical/condition weaker"}},
+		{"named technical", "", overlay(`{id: km, category: condition, match: [uds.22.D10D]}`), []string{"uds.22.D10D personal/unclassified technical/condition opened"}},
 		{"named personal", "", overlay(`{id: km, category: location, match: ["uds.22.D1*"]}`), []string{"uds.22.D1* personal/unclassified personal/location sideways"}},
 		{"what Load refuses", "", overlay(`{id: x, category: condition, match: [obd.01.0D]}`), []string{"obd.01.0D personal/movement technical/condition weaker"}},
 		{"crossing", "", overlay(`{id: x, category: movement, match: ["obd.*.05"]}`), []string{"obd.*.05 personal/unclassified personal/movement sideways"}},

@@ -27,6 +27,12 @@ var (
 		DE: "Teil einer längeren Nachricht. Allein lässt er sich nicht beurteilen und gilt als personenbezogen; in einer Aufzeichnung entscheidet die ganze Nachricht.",
 		FR: "Partie d'un message plus long. Seule, elle ne peut être jugée et vaut comme personnelle; dans un enregistrement, le message entier décide.",
 	}
+	byAttribute = Text{
+		EN: "The broadcast database marks it so, without giving a reason.",
+		NL: "De broadcastdatabase merkt het zo aan, zonder reden te geven.",
+		DE: "Die Broadcast-Datenbank kennzeichnet es so, ohne einen Grund zu nennen.",
+		FR: "La base de données de diffusion le marque ainsi, sans en donner la raison.",
+	}
 	mixed = Text{
 		EN: "A frame is technical only if every field it carries is. The field named here decides; technical values in it keep their own tag.",
 		NL: "Een frame is alleen technisch als elk veld erin dat is. Het genoemde veld beslist; technische waarden erin houden hun eigen label.",
@@ -223,7 +229,7 @@ func (p *Policy) explainSignal(s *dbc.Signal) Explanation {
 	}
 	if strings.HasPrefix(t.Rule, "dbc:") {
 		x.Source = "DBC attributes of " + s.Message.Name + "." + s.Name
-		if s.Privacy.Basis != "" {
+		if x.Reason = byAttribute; s.Privacy.Basis != "" {
 			x.Reason = Text{EN: s.Privacy.Basis}
 		}
 	}
