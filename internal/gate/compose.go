@@ -70,7 +70,7 @@ func purposeOnWire(p consent.Purpose) string {
 // model and a plant.
 func linkingKey(in *Input) string {
 	v, r := in.VIN.Reveal(), &in.Recipient
-	safe := recipient.AreaOf(r.Country) == recipient.Adequate || r.Safeguard != ""
+	safe := recipient.AreaOn(r.Country, in.Day) == recipient.Adequate || r.Safeguard != ""
 	if v == "" || r.WholeVIN() || safe && in.Purpose == consent.ThirdParty(r.Name) {
 		return v
 	}

@@ -210,6 +210,11 @@ func TestOutsideTheEEANothingNamesTheVehicle(t *testing.T) {
 		require.NotContains(t, keysOf(e.Readings), "uds.22.F18C", "%s: a serial number names the car as the VIN does", name)
 		require.NotContains(t, string(e.Append(nil)), theVIN[11:], "%s: a text repeats what the VIN was cut of", name)
 	}
+	in := input(t, consent.ThirdParty("Dealer"))
+	in.Recipient.Country = "GB"
+	require.Equal(t, theVIN, seal(t, yes(in.Purpose), in).VIN)
+	in.Day = time.Date(2031, 12, 28, 0, 0, 0, 0, time.UTC)
+	require.Equal(t, theVIN[:11], seal(t, yes(in.Purpose), in).VIN, "the decision has ended")
 }
 
 func TestSealRefuses(t *testing.T) {

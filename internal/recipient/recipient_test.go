@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,6 +123,29 @@ func TestWhereDataMayGo(t *testing.T) {
 		r := recipient.Recipient{Country: code}
 		require.Equal(t, want == recipient.EEA, r.WholeVIN(), "%s: a whole VIN stays inside the EEA", code)
 	}
+	table, err := os.ReadFile("countries.csv")
+	require.NoError(t, err)
+	rows := 0
+	for line := range strings.Lines(string(table)) {
+		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "code,") {
+			rows++
+		}
+	}
+	var unconfirmed []string
+	for _, c := range recipient.Countries() {
+		require.Contains(t, []recipient.Area{recipient.EEA, recipient.Adequate, recipient.Conditional}, c.Area, c.Code)
+		require.NotEmpty(t, c.Reason, c.Code)
+		require.Contains(t, string(table), "#   "+c.Source+" ", "%s: its source is explained", c.Code)
+		if !c.Verified {
+			unconfirmed = append(unconfirmed, c.Code)
+		}
+	}
+	require.Len(t, recipient.Countries(), rows, "every row is read")
+	require.Equal(t, []string{"KR"}, unconfirmed, "its decision is confirmed, the decision's number is not")
+
+	last := time.Date(2031, 12, 27, 23, 0, 0, 0, time.UTC)
+	require.Equal(t, recipient.Adequate, recipient.AreaOn("GB", last))
+	require.Equal(t, recipient.Other, recipient.AreaOn("GB", last.Add(time.Hour)), "a decision that has ended is none")
 }
 
 func TestAPrivateKeyDoesNotPrint(t *testing.T) {
