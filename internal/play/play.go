@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"obdgate/internal/canlog"
+	"obdgate/internal/diag"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 )
@@ -25,12 +26,13 @@ type Options struct {
 type Progress struct {
 	Sent       uint64
 	Time       time.Duration // of the recording
-	Unsendable uint64        // frames the bus cannot carry: error reports, K-line messages, CAN FD where it is off
+	Unsendable uint64        // frames the bus cannot carry (error reports, K-line messages, CAN FD where it is off) or may not: see Play
 	Why        error         // of the first of them
 	Late       time.Duration // the most a frame came later than it should have
 }
 
-// Play sends the frames of src on l until src or ctx ends. It returns what it did also with an error: the link's, the
+// Play sends the frames of src on l until src or ctx ends. A recorded tester's request that could change something in a
+// vehicle is left out (diag.Guard): the bus may be a real one. It returns what it did also with an error: the link's, the
 // recording's (wrapping canlog.ErrDamaged where its packing is damaged), or ctx's.
 func Play(ctx context.Context, src canlog.Source, l link.Link, o Options) (Progress, error) {
 	var p Progress
@@ -77,7 +79,7 @@ func Play(ctx context.Context, src canlog.Source, l link.Link, o Options) (Progr
 		switch {
 		case err == nil:
 			p.Sent++
-		case errors.Is(err, link.ErrUnsupported):
+		case errors.Is(err, link.ErrUnsupported), errors.Is(err, diag.ErrForbiddenService):
 			if p.Unsendable++; p.Why == nil {
 				p.Why = err
 			}
@@ -94,5 +96,5 @@ func unsendable(f *frame.Frame) error {
 	if f.Is(frame.Error) {
 		return fmt.Errorf("%w: an error report is not a frame", link.ErrUnsupported)
 	}
-	return nil
+	return diag.Guard(f)
 }

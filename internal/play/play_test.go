@@ -43,6 +43,29 @@ func heard(t *testing.T, o play.Options) (ids []string, at []time.Duration, p pl
 	return ids, at, p
 }
 
+// A recorded tester that wrote is not played: the bus may be a real one.
+func TestRequestsThatWriteAreLeftOut(t *testing.T) {
+	const wrote = `(1690000000.000000) can0 7E0#0322F190
+(1690000000.100000) can0 7E0#062EF19041
+(1690000000.200000) can0 7DF#0104
+(1690000000.300000) can0 7E8#0144
+(1690000000.400000) can0 18DB33F1#0414FFFFFF
+`
+	bus := memory.NewBus()
+	l, ear := bus.Attach("player"), bus.Attach("ear")
+	p, err := play.Play(t.Context(), canlog.NewReader(strings.NewReader(wrote)), l, play.Options{})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, p.Sent)
+	require.EqualValues(t, 3, p.Unsendable)
+	require.ErrorContains(t, p.Why, "service 2E")
+	for _, want := range []string{"7E0", "7E8"} {
+		f, err := ear.Recv(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, f.IDString())
+	}
+	require.NoError(t, errors.Join(l.Close(), ear.Close()))
+}
+
 const ms = time.Millisecond
 
 func TestTimes(t *testing.T) {
