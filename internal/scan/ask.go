@@ -100,23 +100,87 @@ func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) (
 		return answers, err
 	}
 	for _, e := range who {
-		if !spoke(answers, e) && e.silent < maxSilence {
-			again, fault, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: q.Payload, Expect: 1})
-			if err != nil {
-				return answers, err
-			}
-			if fault != nil && !errors.Is(fault, link.ErrUnrecorded) { // an older recording does not have the second time
-				r.missing("", q.Payload, fault, hintOf(fault))
-			}
-			answers = append(answers, slices.DeleteFunc(again, func(a answer) bool { return a.ecu != e })...)
+		again, err := r.insist(ctx, q.Payload, e, c, spoke(answers, e))
+		if err != nil {
+			return answers, err
 		}
-		if e.silent++; spoke(answers, e) {
-			e.silent = 0
-		} else if c == certain && !r.named(e, q.Payload) {
-			r.missing(e.label, q.Payload, errSilent, "scan again; if it stays, the control unit or its wiring is faulty")
-		}
+		answers = append(answers, again...)
 	}
 	return answers, nil
+}
+
+// insist puts a question once more to an ECU that has not spoken, by itself.
+func (r *reader) insist(ctx context.Context, payload []byte, e *ecu, c claim, has bool) (answers []answer, err error) {
+	if !has && e.silent < maxSilence {
+		again, fault, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: payload, Expect: 1})
+		if err != nil {
+			return nil, err
+		}
+		if fault != nil && !errors.Is(fault, link.ErrUnrecorded) { // an older recording does not have the second time
+			r.missing("", payload, fault, hintOf(fault))
+		}
+		answers = slices.DeleteFunc(again, func(a answer) bool { return a.ecu != e })
+		has = len(answers) > 0
+	}
+	if e.silent++; has {
+		e.silent = 0
+	} else if c == certain && !r.named(e, payload) {
+		r.missing(e.label, payload, errSilent, "scan again; if it stays, the control unit or its wiring is faulty")
+	}
+	return answers, nil
+}
+
+// owed is a question for the visit of an ECU: it left it unanswered when everybody was asked, or it is the only one.
+type owed struct {
+	payload []byte
+	take    func([]answer)
+	asked   bool
+}
+
+// offer puts a question to those of whom it is not known whether they have something to say. Many will not, and to a
+// functional question silence says so (ISO 14229-1): they are asked again when they are visited.
+func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, take func([]answer)) error {
+	if len(who) == 0 {
+		return nil
+	}
+	if len(who) == 1 {
+		who[0].owed = append(who[0].owed, owed{payload, take, false})
+		return nil
+	}
+	q := r.target(who)
+	q.Payload = payload
+	answers, err := r.ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	take(answers)
+	for _, e := range who {
+		if spoke(answers, e) {
+			e.silent = 0
+			continue
+		}
+		e.owed = append(e.owed, owed{payload, take, true})
+	}
+	return nil
+}
+
+// settle puts what e owes.
+func (r *reader) settle(ctx context.Context, e *ecu) error {
+	for _, o := range e.owed {
+		var answers []answer
+		var err error
+		if o.asked {
+			answers, err = r.insist(ctx, o.payload, e, probable, false)
+		} else {
+			answers, err = r.put(ctx, diag.Request{To: r.physical(e), Payload: o.payload, Expect: 1}, []*ecu{e}, probable)
+		}
+		if err != nil {
+			return err
+		}
+		o.take(answers)
+	}
+	e.owed = nil
+	return nil
 }
 
 // answerOf decodes one ECU's answer.

@@ -143,10 +143,17 @@ func (r *reader) clear(ctx context.Context, saved []visit.Scan, out *Clearing) e
 
 // codesNow reads every code, the other control units' as well.
 func (r *reader) codesNow(ctx context.Context) error {
-	if err := r.readCodes(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{r.readCodes, r.readReports} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	return r.readReports(ctx)
+	for _, e := range slices.Clone(r.ecus) {
+		if err := r.settle(ctx, e); err != nil {
+			return err
+		}
+	}
+	return r.findUnits(ctx, func(*ecu) error { return nil })
 }
 
 // sameVehicle compares with the visit's scans. Vehicles that never gave a VIN are told by their control units.

@@ -38,22 +38,34 @@ func (r *reader) stillAgreed(ctx context.Context, req []byte) error {
 	return nil
 }
 
-// readConsumption reads the consumption record as long as the customer agrees.
+// readConsumption asks the consumption record where the customer agreed, and as long as he does: the InfoTypes an ECU
+// announces, by service 09 or, where the vehicle has only UDS, as DIDs. Where no ECU announces any, the DIDs are tried on
+// each (facts: both exist).
 func (r *reader) readConsumption(ctx context.Context) error {
-	err := r.askConsumption(ctx)
-	if errors.Is(err, errNoLonger) {
-		return nil
-	}
-	return err
+	return r.consumption(ctx, func(_ byte, who []*ecu) []*ecu { return who })
 }
 
-// askConsumption asks the consumption record where the customer agreed: the InfoTypes an ECU announces, by service 09 or,
-// where the vehicle has only UDS, as DIDs. Where no ECU announces any, the DIDs are tried on each (facts: both exist).
-func (r *reader) askConsumption(ctx context.Context) error {
+// ownConsumption asks what an ECU can be asked by itself. Of a record that nobody announces that is the one without which
+// there are no others.
+func (r *reader) ownConsumption(ctx context.Context, e *ecu) error {
+	return r.consumption(ctx, func(t byte, who []*ecu) []*ecu {
+		if !slices.Contains(who, e) || len(who) > 1 && (!r.onlyUDS() && r.announcesConsumption() || t != 0x17 && !r.announcesConsumption()) {
+			return nil
+		}
+		return []*ecu{e}
+	})
+}
+
+func (r *reader) announcesConsumption() bool {
+	return len(r.having(func(e *ecu) bool { return slices.ContainsFunc(e.types.IDs(), obfcm.IsInfoType) })) > 0
+}
+
+// consumption asks each record that somebody owes; of chooses whom of those.
+func (r *reader) consumption(ctx context.Context, of func(t byte, who []*ecu) []*ecu) error {
 	if !r.o.Plan.AsksConsumption() {
 		return nil
 	}
-	announced := len(r.having(func(e *ecu) bool { return slices.ContainsFunc(e.types.IDs(), obfcm.IsInfoType) })) > 0
+	announced := r.announcesConsumption()
 	for _, q := range obfcm.Requests() {
 		if q.UDS && r.bus.Functional.Legacy || q.UDS != (!announced || r.onlyUDS()) {
 			continue
@@ -61,11 +73,15 @@ func (r *reader) askConsumption(ctx context.Context) error {
 		if !announced && q.InfoType != 0x17 && !r.hasConsumption() {
 			continue // no ECU knows distance and fuel: the plug-in records are not there either
 		}
-		who := r.ecus
-		if announced {
-			who = r.having(func(e *ecu) bool { return e.types.Has(q.InfoType) })
+		who := of(q.InfoType, r.having(func(e *ecu) bool {
+			return !e.records.Has(q.InfoType) && (!announced || e.types.Has(q.InfoType)) && !(q.UDS && !announced && e.noDIDs)
+		}))
+		for _, e := range who {
+			e.records.Add(q.InfoType)
 		}
-		if err := r.askRecord(ctx, q, who, announced); err != nil {
+		if err := r.askRecord(ctx, q, who, announced); errors.Is(err, errNoLonger) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}

@@ -14,32 +14,23 @@ const (
 	pairsPerRequest = 3 // PID and frame number each: what one frame holds (SAE J1979)
 )
 
-// readFreezeFrames reads service 02 of every ECU that announces it and has a frame stored: which code it belongs to, and
-// every value it has. Frames behind 00 are the maker's choice and asked for until one is missing.
+// readFreezeFrames asks everybody what they have of service 02.
 func (r *reader) readFreezeFrames(ctx context.Context) error {
 	if r.onlyUDS() || r.o.Plan.Depth() != Full {
 		return nil
 	}
-	who := r.having(func(e *ecu) bool { return e.pids.Len() > 0 })
-	if len(who) == 0 {
-		return nil
-	}
-	q := r.target(who)
-	q.Payload = []byte{0x02, 0x00, 0x00}
-	answers, err := r.put(ctx, q, who, probable)
-	if err != nil {
-		return err
-	}
-	r.keepFrozen(q.Payload, answers, nil)
-	for _, e := range who {
-		for frame := byte(0); frame < maxFreezeFrames; frame++ {
-			found, err := r.freezeFrame(ctx, e, frame)
-			if err != nil {
-				return err
-			}
-			if !found {
-				break
-			}
+	req := []byte{0x02, 0x00, 0x00}
+	return r.offer(ctx, req, r.having(func(e *ecu) bool { return e.pids.Len() > 0 }), func(answers []answer) {
+		r.keepFrozen(req, answers, nil)
+	})
+}
+
+// freezeFrames reads service 02 of an ECU that announces it and has a frame stored: which code it belongs to, and every
+// value it has. Frames behind 00 are the maker's choice and asked for until one is missing.
+func (r *reader) freezeFrames(ctx context.Context, e *ecu) error {
+	for frame := byte(0); frame < maxFreezeFrames; frame++ {
+		if found, err := r.freezeFrame(ctx, e, frame); err != nil || !found {
+			return err
 		}
 	}
 	return nil

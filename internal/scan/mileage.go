@@ -11,32 +11,51 @@ import (
 	"obdgate/internal/reading"
 )
 
-// readMileage asks the places where the maker of this vehicle keeps the mileage. A full plan asks them all, to be weighed
-// against each other; a quick one only until one has answered, and only where the standard's own PID gave nothing.
+// place is a question at an address: kilometres and miles of one cluster stand in one answer.
+type place struct {
+	to      isotp.Address
+	payload string
+}
+
+// readMileage asks the places where the maker of this vehicle keeps the mileage, as far as they were not asked yet. A full
+// plan asks them all, to be weighed against each other; a quick one only until one has answered, and only where the
+// standard's own PID gave nothing.
 func (r *reader) readMileage(ctx context.Context) error {
+	return r.mileage(ctx, func(isotp.Address) bool { return true })
+}
+
+// mileageOf asks the places of one ECU.
+func (r *reader) mileageOf(ctx context.Context, e *ecu) error {
+	if r.o.Plan.Depth() != Full {
+		return nil
+	}
+	return r.mileage(ctx, func(a isotp.Address) bool { return a == e.addr })
+}
+
+func (r *reader) mileage(ctx context.Context, at func(isotp.Address) bool) error {
 	if r.s.VIN.IsZero() || r.bus.Functional.Legacy {
 		return nil
 	}
-	quick := r.o.Plan.Depth() != Full
-	type question struct {
-		to      isotp.Address
-		payload string
+	if r.asked == nil {
+		r.asked = map[place]bool{}
 	}
-	asked := map[question]bool{} // kilometres and miles of one cluster stand in one answer
 	rows := odometer.ForMaker(r.s.VIN.WMI())
 	for _, row := range rows {
 		to := row.Address()
-		if quick && r.hasMileage() {
+		if !at(to) {
+			continue
+		}
+		if r.o.Plan.Depth() != Full && r.hasMileage() {
 			return nil
 		}
 		if to.Extended29 != r.bus.Functional.Extended {
 			continue // another kind of identifiers would have an adapter look for the bus anew
 		}
-		q := question{to, string(row.Payload)}
-		if asked[q] {
+		q := place{to, string(row.Payload)}
+		if r.asked[q] {
 			continue
 		}
-		asked[q] = true
+		r.asked[q] = true
 		e := r.known(to)
 		if _, emission := isotp.OBDResponder(to.Rx, to.Extended29); emission && e == nil || e != nil && e.noDIDs && row.Payload[0] == 0x22 {
 			continue // not there, or it has said that it does not know the service

@@ -42,21 +42,16 @@ func (r *reader) readUDSCodes(ctx context.Context) error {
 	return err
 }
 
-// readReports asks the three-byte codes of the vehicles that have services 03 to 0A as well: everybody at once, and each
-// of the other control units by itself.
+// readReports asks the three-byte codes of the vehicles that have services 03 to 0A as well.
 func (r *reader) readReports(ctx context.Context) error {
 	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
 		return nil
 	}
-	if !r.onlyUDS() {
-		q := diag.Request{To: r.bus.Functional, Payload: []byte{0x19, byStatus, nowOrStored}}
-		answers, err := r.put(ctx, q, slices.Clone(r.ecus), probable)
-		if err != nil {
-			return err
-		}
-		r.keepReports(q.Payload, answers, never)
+	if r.onlyUDS() {
+		return nil
 	}
-	return r.readUnits(ctx)
+	req := []byte{0x19, byStatus, nowOrStored}
+	return r.offer(ctx, req, r.ecus, func(answers []answer) { r.keepReports(req, answers, never) })
 }
 
 // reports puts one question of service 19.
@@ -98,27 +93,25 @@ func (e *ecu) numbered(v *reading.Reading) {
 
 const maxSnapshots = 8 // codes per ECU whose snapshots are read
 
-// readSnapshots reads what an ECU stored with each confirmed code: values of that moment and counters. An ECU that does
-// not have such a report is not asked for the next code's.
-func (r *reader) readSnapshots(ctx context.Context) error {
+// snapshots reads what an ECU stored with each confirmed code: values of that moment and counters. An ECU that does not
+// have such a report is not asked for the next code's.
+func (r *reader) snapshots(ctx context.Context, e *ecu) error {
 	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
 		return nil
 	}
-	for _, e := range slices.Clone(r.ecus) {
-		for i, code := range r.confirmed(e) {
-			if i == maxSnapshots {
-				break
+	for i, code := range r.confirmed(e) {
+		if i == maxSnapshots {
+			break
+		}
+		for _, sub := range []byte{snapshotOf, extendedOf} {
+			if e.noReports[sub] {
+				continue
 			}
-			for _, sub := range []byte{snapshotOf, extendedOf} {
-				if e.noReports[sub] {
-					continue
-				}
-				answers, err := r.reports(ctx, []*ecu{e}, probable, sub, byte(code>>16), byte(code>>8), byte(code), everyRecord)
-				if err != nil {
-					return err
-				}
-				e.noReports[sub] = !answered(answers, e)
+			answers, err := r.reports(ctx, []*ecu{e}, probable, sub, byte(code>>16), byte(code>>8), byte(code), everyRecord)
+			if err != nil {
+				return err
 			}
+			e.noReports[sub] = !answered(answers, e)
 		}
 	}
 	return nil

@@ -49,17 +49,17 @@ const (
 	StepSupport     Step = "support"
 	StepIdentity    Step = "identity"
 	StepCodes       Step = "codes"
-	StepUnits       Step = "units"
-	StepFreeze      Step = "freeze"
 	StepValues      Step = "values"
 	StepMonitors    Step = "monitors"
-	StepConsumption Step = "consumption"
 	StepSoftware    Step = "software"
+	StepEach        Step = "each"  // what only one control unit has, unit by unit
+	StepUnits       Step = "units" // control units beyond the emission ones
+	StepConsumption Step = "consumption"
 )
 
-// Steps are all steps of a full plan, in order.
-var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepUnits, StepFreeze, StepValues, StepMonitors,
-	StepConsumption, StepSoftware}
+// Steps are all steps of a plan, in order.
+var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepValues, StepMonitors, StepSoftware, StepEach, StepUnits,
+	StepConsumption}
 
 // ErrNoPolicy: a scan without rules would tag nothing.
 var ErrNoPolicy = errors.New("scan: no policy")
@@ -99,6 +99,8 @@ type ecu struct {
 	frozen obd.Set // service 02, frame 00
 	mids   obd.Set // service 06
 
+	records obd.Set // of the consumption, that it was asked for
+
 	oneDID    bool      // takes one data identifier at a time
 	heardDIDs bool      // has answered service 22
 	frankDIDs bool      // what it refused together it refused alone too
@@ -107,8 +109,11 @@ type ecu struct {
 
 	name string
 
-	known  bool // it was asked what it has
-	silent int  // questions in a row it left unanswered, though asked twice
+	known   bool // it was asked what it has
+	visited bool // it was asked for what only it has
+	silent  int  // questions in a row it left unanswered, though asked twice
+	owed    []owed
+	own     [][]byte // questions of service 01 that only it is asked
 }
 
 // reader is one scan being made. It lives for one Run and one goroutine.
@@ -126,29 +131,57 @@ type reader struct {
 	// A question was put that the recording does not hold.
 	unrecorded bool
 	record     int // questions for the consumption record that were put on the bus
+	shown      Step
+	asked      map[place]bool // where the mileage was asked for
 }
 
+// run asks everybody first and then each control unit by itself: an adapter has to be told whenever the address changes,
+// which costs as much as a question.
 func (r *reader) run(ctx context.Context) error {
-	steps := []struct {
+	for _, s := range []struct {
 		name Step
 		do   func(context.Context) error
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
-		{StepUnits, r.readReports}, {StepFreeze, r.readFreezeFrames}, {StepFreeze, r.readSnapshots},
-		{StepValues, r.readValues}, {StepValues, r.readMileage}, {StepMonitors, r.readMonitors},
-		{StepConsumption, r.readConsumption}, {StepSoftware, r.readSoftware}, {StepSoftware, r.readIdentification},
-	}
-	var shown Step
-	for _, s := range steps {
-		if r.o.Progress != nil && s.name != shown {
+		{StepCodes, r.readReports}, {StepValues, r.readValues}, {StepMonitors, r.readFreezeFrames}, {StepMonitors, r.readMonitors},
+		{StepSoftware, r.readSoftware}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage},
+		{StepUnits, r.visitEach}, {StepConsumption, r.readConsumption},
+	} {
+		if r.o.Progress != nil && s.name != r.shown {
 			r.o.Progress(s.name)
 		}
-		shown = s.name
+		r.shown = s.name
 		r.o.Log.Debug("scan", "step", string(s.name))
 		if err := s.do(ctx); err != nil {
 			if len(r.ecus) > 0 { // whoever reads the document must not take what is there for all there is
 				r.missing("", nil, fmt.Errorf("the scan broke off (%s): %w", s.name, err), "scan again; what was read until then is kept")
 			}
+			return err
+		}
+	}
+	return nil
+}
+
+// visitEach visits every control unit that was not visited yet.
+func (r *reader) visitEach(ctx context.Context) error {
+	for _, e := range slices.Clone(r.ecus) {
+		if err := r.visit(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visit asks a control unit by itself: what it left unanswered when everybody was asked, then what only it has.
+func (r *reader) visit(ctx context.Context, e *ecu) error {
+	if e.visited {
+		return nil
+	}
+	e.visited = true
+	for _, do := range []func(context.Context, *ecu) error{
+		r.settle, r.ownValues, r.freezeFrames, r.snapshots, r.mileageOf, r.ownMonitors, r.ownConsumption, r.ownSoftware, r.identification,
+	} {
+		if err := do(ctx, e); err != nil {
 			return err
 		}
 	}

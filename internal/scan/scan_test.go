@@ -184,7 +184,7 @@ func TestBrokenCarsAreNotTakenForHealthyOnes(t *testing.T) {
 	for _, c := range []struct{ name, errors string }{
 		{"broken-short", "7E8 07, 7E8 0902, 7E8 0917"},
 		{"broken-overlong", "7E8 03, 7E8 0902, 7E8 0917"},
-		{"broken-half", "7E8 0904, 7E8 0906, 7E8 090A"},
+		{"broken-half", "7E8 0904, 7E8 0906, 7E8 090A, 7E8 0917"},
 		{"broken-pending", "7E9 03, 7E9 0900"},
 		{"broken-busy", "7E9 0900"},
 		{"broken-garbage", "7E9 0100"},

@@ -236,11 +236,11 @@ func spoke(answers []answer, e *ecu) bool {
 // odometer.
 var quickPIDs = []byte{0x01, 0x1C, 0x1F, 0x21, 0x31, 0x41, 0x42, 0x4D, 0x4E, 0x51, 0xA6}
 
-// readValues asks every PID an ECU has, up to six in one question on CAN. An ECU that does not answer a combination
-// whole is asked one by one for what is missing.
+// readValues asks the PIDs of everybody, up to six in one question on CAN. An ECU that does not answer a combination
+// whole is asked one by one for what is missing. What only one ECU has waits for its visit.
 func (r *reader) readValues(ctx context.Context) error {
 	if r.onlyUDS() {
-		return r.readDIDValues(ctx)
+		return nil
 	}
 	var all obd.Set
 	for _, e := range r.ecus {
@@ -253,11 +253,16 @@ func (r *reader) readValues(ctx context.Context) error {
 		}
 	}
 	for _, payload := range obd.Plan(want, r.together()) {
+		who := r.having(func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })
+		if len(who) == 1 && !r.bus.Functional.Legacy {
+			who[0].own = append(who[0].own, payload)
+			continue
+		}
 		if err := r.batch(ctx, payload); err != nil {
 			return err
 		}
 	}
-	return r.countCodes(ctx)
+	return nil
 }
 
 // together is how many PIDs one question may hold (SAE J1979: six on CAN, one on K-line and J1850).
@@ -268,35 +273,46 @@ func (r *reader) together() int {
 	return 6
 }
 
-// countCodes compares the stored codes with the number each ECU gives in 01 01. A K-line answer has no length: one lost
-// message is a few codes less and looks whole.
-func (r *reader) countCodes(ctx context.Context) error {
-	for _, e := range r.ecus {
-		stored := func(v reading.Reading) bool { return v.ECU == e.label && v.Key == dtc.KeyStored }
-		count := 0
-		for _, v := range r.s.Readings {
-			if c, ok := v.Value.(reading.Quantity); ok && v.ECU == e.label && v.Key == "obd.01.01.dtc_count" {
-				count, _ = strconv.Atoi(c.Round(0))
-			}
-		}
-		have := number(r.s.Readings, stored)
-		req := []byte{0x03}
-		if have >= count || r.named(e, req) {
-			continue
-		}
-		answers, err := r.put(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1}, []*ecu{e}, certain)
-		if err != nil {
+// ownValues asks the PIDs that only e has.
+func (r *reader) ownValues(ctx context.Context, e *ecu) error {
+	if r.onlyUDS() {
+		return r.ownDIDValues(ctx, e)
+	}
+	for _, payload := range e.own {
+		if err := r.batch(ctx, payload); err != nil {
 			return err
 		}
-		answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e })
-		if n := number(readingsOf(answers), stored); n > have {
-			r.s.Readings = slices.DeleteFunc(r.s.Readings, stored)
-			r.keep(req, answers, always)
-			have = n
+	}
+	return r.countCodes(ctx, e)
+}
+
+// countCodes compares the stored codes of e with the number it gives in 01 01. A K-line answer has no length: one lost
+// message is a few codes less and looks whole.
+func (r *reader) countCodes(ctx context.Context, e *ecu) error {
+	stored := func(v reading.Reading) bool { return v.ECU == e.label && v.Key == dtc.KeyStored }
+	count := 0
+	for _, v := range r.s.Readings {
+		if c, ok := v.Value.(reading.Quantity); ok && v.ECU == e.label && v.Key == "obd.01.01.dtc_count" {
+			count, _ = strconv.Atoi(c.Round(0))
 		}
-		if have < count && !r.named(e, req) {
-			r.missing(e.label, req, fmt.Errorf("%d trouble codes were read, the control unit counts %d", have, count), "scan again")
-		}
+	}
+	have := number(r.s.Readings, stored)
+	req := []byte{0x03}
+	if have >= count || r.named(e, req) {
+		return nil
+	}
+	answers, err := r.put(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1}, []*ecu{e}, certain)
+	if err != nil {
+		return err
+	}
+	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e })
+	if n := number(readingsOf(answers), stored); n > have {
+		r.s.Readings = slices.DeleteFunc(r.s.Readings, stored)
+		r.keep(req, answers, always)
+		have = n
+	}
+	if have < count && !r.named(e, req) {
+		r.missing(e.label, req, fmt.Errorf("%d trouble codes were read, the control unit counts %d", have, count), "scan again")
 	}
 	return nil
 }
@@ -314,6 +330,7 @@ func number(rs []reading.Reading, is func(reading.Reading) bool) (n int) {
 func (r *reader) batch(ctx context.Context, payload []byte) error {
 	combined := len(payload) > 2
 	who := r.having(func(e *ecu) bool { return hasAny(e.pids, payload[1:]) && !(combined && e.alone) })
+	refused := map[*ecu]bool{} // that single PID: asking again would not help
 	if len(who) > 0 {
 		q := r.target(who)
 		q.Payload, q.Frames = payload, expectedFrames(who, payload)
@@ -328,13 +345,16 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 			answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
 		}
 		r.keep(payload, answers, func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })
+		for _, e := range who {
+			refused[e] = !combined && spoke(answers, e)
+		}
 	}
 	for _, e := range r.ecus {
 		for _, id := range payload[1:] {
-			if !e.pids.Has(id) || r.have(e, 0x01, id) {
+			if !e.pids.Has(id) || r.have(e, 0x01, id) || refused[e] {
 				continue
 			}
-			if err := r.single(ctx, e, id, combined); err != nil {
+			if err := r.single(ctx, e, id); err != nil {
 				return err
 			}
 		}
@@ -342,21 +362,16 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 	return nil
 }
 
-// single asks one PID of one ECU. again is false when the same question has just been put and only its failure is left
-// to be named.
-func (r *reader) single(ctx context.Context, e *ecu, id byte, again bool) error {
+// single asks one PID of one ECU.
+func (r *reader) single(ctx context.Context, e *ecu, id byte) error {
 	req := []byte{0x01, id}
-	if again {
-		answers, err := r.ask(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1})
-		if err != nil {
-			return err
-		}
-		r.keep(req, answers, always)
-		if spoke(answers, e) {
-			return nil
-		}
+	answers, err := r.ask(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1})
+	if err != nil {
+		return err
 	}
-	if !r.named(e, req) {
+	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e }) // K-line and J1850 ask everybody
+	r.keep(req, answers, always)
+	if len(answers) == 0 && !r.named(e, req) {
 		r.missing(e.label, req, errSilent, "")
 	}
 	return nil
@@ -406,34 +421,60 @@ func expectedFrames(who []*ecu, payload []byte) int {
 	return total
 }
 
-// readSoftware asks calibration ids, their verification numbers, names and the other identification an ECU announces.
-// Message counts (odd types up to 09, K-line only) carry nothing.
+// readSoftware asks calibration ids, their verification numbers, names and the other identification that several ECUs
+// announce. Message counts (odd types up to 09, K-line only) carry nothing.
 func (r *reader) readSoftware(ctx context.Context) error {
 	if r.onlyUDS() {
-		return r.readDIDSoftware(ctx)
+		return nil
 	}
+	for _, id := range r.softwareTypes() {
+		who := r.having(func(e *ecu) bool { return e.types.Has(id) })
+		if len(who) < 2 && !r.bus.Functional.Legacy {
+			continue
+		}
+		if err := r.software(ctx, id, who); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownSoftware asks what only e announces.
+func (r *reader) ownSoftware(ctx context.Context, e *ecu) error {
+	if r.onlyUDS() {
+		return r.ownDIDSoftware(ctx, e)
+	}
+	for _, id := range r.softwareTypes() {
+		if who := r.having(func(e *ecu) bool { return e.types.Has(id) }); len(who) != 1 || who[0] != e || r.bus.Functional.Legacy {
+			continue
+		}
+		if err := r.software(ctx, id, []*ecu{e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reader) softwareTypes() []byte {
 	var want obd.Set
 	for _, e := range r.ecus {
 		want = want.Union(e.types)
 	}
-	for _, id := range want.IDs() {
-		if obd.IsBitmap(id) || id == 0x02 || id < 0x0A && id%2 == 1 || obd.Elsewhere(id) {
-			continue
-		}
-		if r.o.Plan.Depth() == Quick && id != 0x0A {
-			continue
-		}
-		who := r.having(func(e *ecu) bool { return e.types.Has(id) })
-		q := r.target(who)
-		q.Payload = []byte{0x09, id}
-		answers, err := r.put(ctx, q, who, certain)
-		if err != nil {
-			return err
-		}
-		r.keep(q.Payload, answers, always)
-		if id == 0x0A {
-			takeNames(answers)
-		}
+	return slices.DeleteFunc(want.IDs(), func(id byte) bool {
+		return obd.IsBitmap(id) || id == 0x02 || id < 0x0A && id%2 == 1 || obd.Elsewhere(id) || r.o.Plan.Depth() == Quick && id != 0x0A
+	})
+}
+
+func (r *reader) software(ctx context.Context, id byte, who []*ecu) error {
+	q := r.target(who)
+	q.Payload = []byte{0x09, id}
+	answers, err := r.put(ctx, q, who, certain)
+	if err != nil {
+		return err
+	}
+	r.keep(q.Payload, answers, always)
+	if id == 0x0A {
+		takeNames(answers)
 	}
 	return nil
 }

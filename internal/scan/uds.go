@@ -42,38 +42,34 @@ func (r *reader) readDIDSupport(ctx context.Context) error {
 	return nil
 }
 
-// readDIDSoftware is readSoftware for vehicles that have only UDS: 22 F8xx mirrors 09 xx.
-func (r *reader) readDIDSoftware(ctx context.Context) error {
-	for _, e := range slices.Clone(r.ecus) {
-		for _, id := range e.types.IDs() {
-			if obd.IsBitmap(id) || id == 0x02 || obd.Elsewhere(id) || r.o.Plan.Depth() == Quick && id != 0x0A {
-				continue
-			}
-			answers, err := r.oneDID(ctx, e, 0xF800|uint16(id), certain)
-			if err != nil {
-				return err
-			}
-			if id == 0x0A {
-				takeNames(answers)
-			}
+// ownDIDSoftware is ownSoftware for vehicles that have only UDS: 22 F8xx mirrors 09 xx.
+func (r *reader) ownDIDSoftware(ctx context.Context, e *ecu) error {
+	for _, id := range e.types.IDs() {
+		if obd.IsBitmap(id) || id == 0x02 || obd.Elsewhere(id) || r.o.Plan.Depth() == Quick && id != 0x0A {
+			continue
+		}
+		answers, err := r.oneDID(ctx, e, 0xF800|uint16(id), certain)
+		if err != nil {
+			return err
+		}
+		if id == 0x0A {
+			takeNames(answers)
 		}
 	}
 	return nil
 }
 
-// readDIDValues reads F4xx, which mirrors PID xx.
-func (r *reader) readDIDValues(ctx context.Context) error {
-	for _, e := range slices.Clone(r.ecus) {
-		together, loose := steady(0xF4, slices.DeleteFunc(e.pids.IDs(), func(id byte) bool {
-			return obd.IsBitmap(id) || r.o.Plan.Depth() == Quick && !slices.Contains(quickPIDs, id)
-		}))
-		if _, err := r.dids(ctx, e, together, certain); err != nil {
+// ownDIDValues reads F4xx, which mirrors PID xx.
+func (r *reader) ownDIDValues(ctx context.Context, e *ecu) error {
+	together, loose := steady(0xF4, slices.DeleteFunc(e.pids.IDs(), func(id byte) bool {
+		return obd.IsBitmap(id) || r.o.Plan.Depth() == Quick && !slices.Contains(quickPIDs, id)
+	}))
+	if _, err := r.dids(ctx, e, together, certain); err != nil {
+		return err
+	}
+	for _, id := range loose {
+		if _, err := r.oneDID(ctx, e, id, certain); err != nil {
 			return err
-		}
-		for _, id := range loose {
-			if _, err := r.oneDID(ctx, e, id, certain); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

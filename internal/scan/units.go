@@ -74,12 +74,17 @@ func unitsOf(wmi string) []unit {
 	return out
 }
 
-// readUnits finds the control units beyond the emission ones by asking for their trouble codes, where the maker is known.
-// Each that a maker's vehicle may have is asked once by itself: silence means that it is not fitted, and nobody else is
-// woken. (One functional question would find them faster; but then every answer of several frames needs flow control to
-// another ECU at once, which adapters cannot give.)
+// readUnits visits the control units beyond the emission ones.
 func (r *reader) readUnits(ctx context.Context) error {
-	if r.s.VIN.IsZero() {
+	return r.findUnits(ctx, func(e *ecu) error { return r.visit(ctx, e) })
+}
+
+// findUnits finds the control units beyond the emission ones by asking for their trouble codes, where the maker is known,
+// and tells found of each. Each that a maker's vehicle may have is asked once by itself: silence means that it is not
+// fitted, and nobody else is woken. (One functional question would find them faster; but then every answer of several
+// frames needs flow control to another ECU at once, which adapters cannot give.)
+func (r *reader) findUnits(ctx context.Context, found func(*ecu) error) error {
+	if r.s.VIN.IsZero() || r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
 		return nil
 	}
 	for _, u := range unitsOf(r.s.VIN.WMI()) {
@@ -97,6 +102,11 @@ func (r *reader) readUnits(ctx context.Context) error {
 			a.ecu.name = cmp.Or(a.ecu.name, u.name)
 		}
 		r.keepReports(req, answers, never)
+		if e := r.known(u.addr); e != nil {
+			if err := found(e); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ type spent struct {
 	mu    sync.Mutex
 	kind  int
 	since time.Time
+	text  string
+	trace func(command string, took time.Duration, kind int) // nil = nobody listens
 	count [kinds]int
 	time  [kinds]time.Duration
 }
@@ -65,6 +67,7 @@ func (s *spent) command(b []byte) {
 	defer s.mu.Unlock()
 	s.close()
 	text := strings.TrimSpace(strings.Trim(string(b), "\x7F"))
+	s.text = text
 	switch {
 	case text == "":
 		return
@@ -101,6 +104,9 @@ func (s *spent) answer(b []byte) {
 
 // close ends the command under way; mu is held.
 func (s *spent) close() {
+	if s.trace != nil && s.kind != idle {
+		s.trace(s.text, time.Since(s.since), s.kind)
+	}
 	if s.kind != idle {
 		s.count[s.kind]++
 		s.time[s.kind] += time.Since(s.since)
@@ -193,6 +199,7 @@ type cell struct {
 	adapter, car, fault string
 	baud                int // overrides the adapter's, 0 = its own
 	seed                uint64
+	trace               func(string, time.Duration, int)
 }
 
 // result is what a scan came to.
@@ -225,7 +232,7 @@ func options(t *testing.T) scan.Options {
 // read puts car, adapter and client together and reads the car.
 func (c cell) read(t *testing.T) *result {
 	t.Helper()
-	r := &result{}
+	r := &result{spent: spent{trace: c.trace}}
 	o := options(t)
 	p, err := elm.ByName(c.adapter)
 	require.NoError(t, err)

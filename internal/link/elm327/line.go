@@ -175,10 +175,14 @@ func (l *lengths) check(f *frame.Frame, ext bool) error {
 		if ext {
 			full = 6
 		}
-		if len(b)-1 < min(full, l.left[i]) {
+		n, left := len(b)-1, l.left[i]
+		l.left[i] = max(0, left-full)
+		switch {
+		case n < min(full, left):
 			return errShort
+		case n < full && n != left: // neither padded nor cut where its message ends
+			return errOdd
 		}
-		l.left[i] = max(0, l.left[i]-full)
 	}
 	return nil
 }
@@ -293,7 +297,7 @@ func crc8(b []byte) byte {
 	return ^crc
 }
 
-// errOdd: a single frame of a length that this ECU, as printed by this adapter, does not have. Two digits lost in a row
+// errOdd: a single or last frame of a length that this ECU, as printed by this adapter, does not have. Two digits lost in a row
 // look like that, and so does an ECU with lengths of its own; asking again tells them apart.
 var errOdd = fmt.Errorf("%w: a frame of unusual length", link.ErrGarbled)
 
