@@ -142,6 +142,7 @@ func TestLiveRecording(t *testing.T) {
 // Ctrl-C ends it without an error; an adapter that goes away, and PIDs nobody has, with one.
 func TestLiveEnds(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	l, _ := car(t, "golf8")
 	n := 0
 	for _, err := range scan.Live(ctx, l, watching(t)) {
