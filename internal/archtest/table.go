@@ -79,7 +79,7 @@ var house = rules{
 			"internal/visit", "internal/ledger", "internal/wire", "internal/outbox", "internal/i18n"}},
 		{dir: "internal/cli", may: []string{"dbc", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
 			"internal/link", "internal/link/replay", "internal/link/elm327",
-			"internal/link/socketcan", "internal/reading", "internal/obfcm", "internal/decode", "internal/policy", "internal/classify", "internal/consent",
+			"internal/link/socketcan", "internal/reading", "internal/decode", "internal/policy", "internal/classify", "internal/consent",
 			"internal/recipient", "internal/visit", "internal/ledger", "internal/scan", "internal/store", "internal/wire",
 			"internal/gate", "internal/outbox", "internal/uplink", "internal/collector", "internal/sim", "internal/sim/elm",
 			"internal/rights", "internal/i18n", "internal/report"}},
