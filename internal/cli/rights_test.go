@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -169,4 +170,54 @@ func TestBreachLettersAndRetention(t *testing.T) {
 	kept := c.ok("rights", "retention")
 	require.Contains(t, kept, "28 days")
 	require.Contains(t, kept, "customer-request", "what was erased when, and why")
+}
+
+// A second party keeps heads and sees that a state directory was put back.
+func TestASecondPartySeesThatTheLogWasPutBack(t *testing.T) {
+	c := newCounter(t)
+	c.visit()
+	dir := t.TempDir()
+	head, kept := filepath.Join(dir, "head.json"), filepath.Join(dir, "kept.json")
+	take := func(args ...string) {
+		require.NoError(t, os.WriteFile(head, []byte(c.ok(append([]string{"ledger", "head"}, args...)...)), 0o600))
+	}
+	take()
+	c.ok("ledger", "witness", head, "--kept", kept)
+	old := filepath.Join(dir, "old")
+	require.NoError(t, os.CopyFS(old, os.DirFS(c.home)))
+	require.NoError(t, os.Chmod(old, 0o700))
+	for _, f := range []string{"obdgate.db", "obdgate.lock", "station.key"} {
+		require.NoError(t, os.Chmod(filepath.Join(old, f), 0o600))
+	}
+
+	c.visit()
+	take()
+	code, _, text := c.run("ledger", "witness", head, "--kept", kept)
+	require.Equal(t, exitData, code)
+	require.Contains(t, text, "since", "it says which proof to ask for")
+	var have struct {
+		Heads []struct {
+			Entries int `json:"entries"`
+		}
+	}
+	b, err := os.ReadFile(kept)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &have))
+	take("--since", strconv.Itoa(have.Heads[0].Entries))
+	c.ok("ledger", "witness", head, "--kept", kept)
+	require.Contains(t, c.ok("ledger", "verify", "--head", kept), "unchanged")
+
+	now := c.home
+	c.home = old
+	take()
+	code, _, text = c.run("ledger", "witness", head, "--kept", kept)
+	require.Equal(t, exitData, code)
+	require.Contains(t, text, "FORK")
+	code, _, _ = c.run("ledger", "verify", "--head", kept)
+	require.Equal(t, exitData, code, "the station can be asked about its own past as well")
+	c.home = now
+	code, _, _ = c.run("ledger", "witness", kept, "--kept", kept)
+	require.Equal(t, exitData, code)
+	code, _, _ = c.run("ledger", "head", "--since", "100000")
+	require.Equal(t, exitData, code)
 }

@@ -45,7 +45,7 @@ var duties = map[string][]string{
 }
 
 // free are commands that touch no state.
-var free = []string{"", "demo", "explain", "policy ", "decode", "sim", "doctor", "help", "completion ", "classify", "monitor", "replay"}
+var free = []string{"", "ledger witness", "demo", "explain", "policy ", "decode", "sim", "doctor", "help", "completion ", "classify", "monitor", "replay"}
 
 var errRole = errors.New("this is not among the duties of your role")
 

@@ -10,11 +10,8 @@ package ledger
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/hmac"
-	"crypto/sha256"
 	"database/sql"
 	"embed"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -87,7 +84,7 @@ type Ledger struct {
 
 // New returns the log of a station in db, whose tables exist. db must begin write transactions with BEGIN IMMEDIATE.
 func New(db *sql.DB, station string, key Signer, vault Vault) (*Ledger, error) {
-	l := &Ledger{db: db, vault: vault, origin: "obdgate/ledger/" + station, public: key.Public()}
+	l := &Ledger{db: db, vault: vault, origin: originOf(station), public: key.Public()}
 	vkey, err := note.NewEd25519VerifierKey(l.origin, l.public)
 	if err != nil {
 		return nil, err
@@ -100,6 +97,8 @@ func New(db *sql.DB, station string, key Signer, vault Vault) (*Ledger, error) {
 	l.verif = note.VerifierList(v)
 	return l, nil
 }
+
+func originOf(station string) string { return "obdgate/ledger/" + station }
 
 // headSigner signs notes with a key that stays with its owner.
 type headSigner struct {
@@ -232,15 +231,11 @@ func (l *Ledger) Begin(ctx context.Context, tx DBTX, at time.Time) error {
 
 // tags returns a function from the number of an entry within the visit (from 1) to its tag.
 func (l *Ledger) tags(ctx context.Context, tx DBTX, visit string) (func(n uint64) []byte, error) {
-	secret, err := l.vault.Derive(ctx, tx, visit, "ledger/tag")
+	secret, err := l.vault.Derive(ctx, tx, visit, tagUse)
 	if err != nil {
 		return nil, err
 	}
-	return func(n uint64) []byte {
-		m := hmac.New(sha256.New, secret)
-		m.Write(binary.BigEndian.AppendUint64([]byte(visit+"\x00"), n))
-		return m.Sum(nil)[:16]
-	}, nil
+	return func(n uint64) []byte { return Tag(secret, visit, n) }, nil
 }
 
 // nextTag finds the visit's first unused tag in O(log n) look-ups: numbers are used without gaps.

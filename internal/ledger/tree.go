@@ -35,13 +35,15 @@ func (l *Ledger) Head(ctx context.Context) (Head, error) {
 }
 
 // OpenHead reads a signed head of this log. The error says whether the signature or the form is wrong.
-func (l *Ledger) OpenHead(signed []byte) (Head, error) {
-	n, err := note.Open(signed, l.verif)
+func (l *Ledger) OpenHead(signed []byte) (Head, error) { return openHead(signed, l.origin, l.verif) }
+
+func openHead(signed []byte, origin string, keys note.Verifiers) (Head, error) {
+	n, err := note.Open(signed, keys)
 	if err != nil {
 		return Head{}, fmt.Errorf("ledger: head: %w", err)
 	}
 	lines := strings.Split(n.Text, "\n")
-	if len(lines) != 4 || lines[0] != l.origin || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != origin || lines[3] != "" {
 		return Head{}, errors.New("ledger: head: not of this log")
 	}
 	size, err := strconv.ParseUint(lines[1], 10, 63)

@@ -40,21 +40,27 @@ const (
 // Report is the outcome of Verify.
 type Report struct {
 	Entries  uint64    `json:"entries"`
-	Root     string    `json:"root"` // hex, computed from the entries
-	Head     string    `json:"head"` // the signed head as stored; keep it elsewhere to be able to compare later
-	Problems []Problem `json:"problems"`
+	Root     string    `json:"root"`     // hex, computed from the entries
+	Head     string    `json:"head"`     // the signed head as stored; keep it elsewhere to be able to compare later
+	Problems []Problem `json:"problems"` // of each kind the first 20
 	Total    int       `json:"problems_total"`
 	Notes    []string  `json:"notes"` // not wrong by themselves: the clock was set back
+
+	listed map[string]int // by kind
 }
 
 // OK reports whether nothing is wrong.
 func (r Report) OK() bool { return r.Total == 0 }
 
-const maxListed = 100
+// One change breaks every hash after it: of each kind the first few are listed, so that none crowds out another.
+const maxListed = 20
 
 func (r *Report) add(kind string, entry int64, detail string) {
 	r.Total++
-	if len(r.Problems) < maxListed {
+	if r.listed == nil {
+		r.listed = map[string]int{}
+	}
+	if r.listed[kind]++; r.listed[kind] <= maxListed {
 		r.Problems = append(r.Problems, Problem{kind, entry, detail})
 	}
 }
