@@ -134,6 +134,7 @@ func TestWhateverIsTyped(t *testing.T) {
 	done.Go(e.serve)
 	car := "elm+tcp://" + ln.Addr().String()
 	dir := t.TempDir()
+	t.Chdir(dir) // what is typed may name a file
 	recording := filepath.Join(dir, "wrote.log")
 	require.NoError(t, os.WriteFile(recording, []byte("(1690000000.000000) can0 7E0#062EF19041\n(1690000000.010000) can0 7E8#036EF190\n"), 0o600))
 	r := rand.New(rand.NewPCG(14229, 20))

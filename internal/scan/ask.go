@@ -138,8 +138,9 @@ type owed struct {
 }
 
 // offer puts a question to those of whom it is not known whether they have something to say. Many will not, and to a
-// functional question silence says so (ISO 14229-1): they are asked again when they are visited.
-func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, take func([]answer)) error {
+// functional question silence says so (ISO 14229-1): those who ought to have it, by what else they say, are asked again when
+// they are visited.
+func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought func(*ecu) bool, take func([]answer)) error {
 	if len(who) == 0 {
 		return nil
 	}
@@ -159,7 +160,9 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, take fun
 			e.silent = 0
 			continue
 		}
-		e.owed = append(e.owed, owed{payload, take, true})
+		if ought(e) {
+			e.owed = append(e.owed, owed{payload, take, true})
+		}
 	}
 	return nil
 }

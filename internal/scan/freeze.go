@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"obdgate/internal/diag"
+	"obdgate/internal/dtc"
 	"obdgate/internal/obd"
 	"obdgate/internal/reading"
 )
@@ -20,8 +21,17 @@ func (r *reader) readFreezeFrames(ctx context.Context) error {
 		return nil
 	}
 	req := []byte{0x02, 0x00, 0x00}
-	return r.offer(ctx, req, r.having(func(e *ecu) bool { return e.pids.Len() > 0 }), func(answers []answer) {
+	// Without a code there is no frame.
+	return r.offer(ctx, req, r.having(func(e *ecu) bool { return e.pids.Len() > 0 }), r.hasCodes, func(answers []answer) {
 		r.keepFrozen(req, answers, nil)
+	})
+}
+
+// hasCodes reports whether an ECU has given a trouble code.
+func (r *reader) hasCodes(e *ecu) bool {
+	return slices.ContainsFunc(r.s.Readings, func(v reading.Reading) bool {
+		_, ok := dtc.Of(v)
+		return ok && v.ECU == e.label
 	})
 }
 

@@ -14,7 +14,7 @@ func (r *reader) readMonitors(ctx context.Context) error {
 		return nil
 	}
 	req := []byte{0x06, 0x00}
-	err := r.offer(ctx, req, r.having(func(e *ecu) bool { return e.pids.Len() > 0 }), func(answers []answer) { r.takeMonitorMaps(req, answers) })
+	err := r.offer(ctx, req, r.having(func(e *ecu) bool { return e.pids.Len() > 0 }), r.tests, func(answers []answer) { r.takeMonitorMaps(req, answers) })
 	if err != nil {
 		return err
 	}
@@ -24,6 +24,21 @@ func (r *reader) readMonitors(ctx context.Context) error {
 		}
 		return who
 	})
+}
+
+// tests reports whether an ECU says in 01 01 that it runs tests of its own, beyond watching its wires: only such a one has
+// results. One that did not say may have some.
+func (r *reader) tests(e *ecu) bool {
+	said := false
+	for _, v := range r.s.Readings {
+		if one, ok := obd.ReadinessFrom(v); ok && v.ECU == e.label && !one.Cycle {
+			said = true
+			if slices.ContainsFunc(one.Monitors, func(m obd.Monitor) bool { return m.Supported && m.Key != "components" }) {
+				return true
+			}
+		}
+	}
+	return !said
 }
 
 // ownMonitors reads the results that e still owes: service 06, or 22 F6xx where the vehicle has only UDS.
