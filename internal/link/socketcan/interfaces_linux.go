@@ -37,6 +37,7 @@ func isCAN(name string) bool {
 // describe asks the kernel what it knows. Drivers that answer nothing (slcan) leave the zero values.
 func describe(i net.Interface) Interface {
 	d := Interface{Name: i.Name, Up: i.Flags&net.FlagUp != 0, MTU: i.MTU, FD: i.MTU >= fdSize}
+	d.ControllerTime = stampsItself(i.Name)
 	device, err := candevice.New(i.Name)
 	if err != nil {
 		return d
@@ -49,4 +50,16 @@ func describe(i net.Interface) Interface {
 	d.Bitrate = info.BitTiming.Bitrate
 	d.ListenOnly = info.CtrlMode.Flags&unix.CAN_CTRLMODE_LISTENONLY != 0
 	return d
+}
+
+// stampsItself asks the driver whether the controller stamps what it receives (ethtool -T). No rights are needed.
+func stampsItself(name string) bool {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	const both = unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE
+	info, err := unix.IoctlGetEthtoolTsInfo(fd, name)
+	return err == nil && info.So_timestamping&both == both
 }

@@ -42,6 +42,7 @@ type Link struct {
 	inErr     error
 	last      time.Duration
 	overflows uint32
+	clock     controllerClock
 
 	// Send side: used by Send and SetHint only.
 	writeOnce func(fd uintptr) bool
@@ -50,7 +51,7 @@ type Link struct {
 	outErr    error
 	accepted  []unix.CanFilter
 
-	received, sent, lost, damaged, reports, waits atomic.Uint64
+	received, sent, lost, damaged, reports, waits, stamped atomic.Uint64
 }
 
 var (
@@ -76,7 +77,7 @@ func (l *Link) Interface() Interface { return l.about }
 // Stats returns the counters. It may be called at any time from any goroutine.
 func (l *Link) Stats() Stats {
 	return Stats{Received: l.received.Load(), Sent: l.sent.Load(), Lost: l.lost.Load(), Damaged: l.damaged.Load(),
-		Reports: l.reports.Load(), Waits: l.waits.Load()}
+		Reports: l.reports.Load(), Waits: l.waits.Load(), Stamped: l.stamped.Load()}
 }
 
 // Close ends running calls with link.ErrClosed. It may be called at any time, more than once.
@@ -229,11 +230,12 @@ func (l *Link) read(fd uintptr) bool {
 	}
 }
 
-// arrival reads the control messages of the structure just taken: the kernel's time stamp, as time since Open, and the
-// count of frames lost before it. Times never run backwards, also when somebody sets the machine's clock.
+// arrival reads the control messages of the structure just taken: the time stamps, as time since Open, and the count of
+// frames lost before it. Times never run backwards, also when somebody sets the machine's clock.
 func (l *Link) arrival() time.Duration {
 	now := time.Now()
 	at := now.Sub(l.opened)
+	var controller time.Duration
 	for rest := l.control[:l.ctlLen]; len(rest) >= unix.SizeofCmsghdr; {
 		head, data, next, err := unix.ParseOneSocketControlMessage(rest)
 		if err != nil {
@@ -247,28 +249,49 @@ func (l *Link) arrival() time.Duration {
 			total := binary.NativeEndian.Uint32(data)
 			l.lost.Add(uint64(total - l.overflows))
 			l.overflows = total
-		case head.Type == unix.SCM_TIMESTAMPNS:
-			// The stamp is wall clock; its age carries over to the clock frames are timed by.
-			if stamp, ok := timespec(data); ok {
-				if age := now.Sub(stamp); age > 0 {
-					at -= age
-				}
+		case head.Type == unix.SCM_TIMESTAMPING || head.Type == unix.SCM_TIMESTAMPNS:
+			var stamp time.Time
+			stamp, controller = stamps(data)
+			// The kernel's stamp is wall clock; its age carries over to the clock frames are timed by.
+			if age := now.Sub(stamp); !stamp.IsZero() && age > 0 {
+				at -= age
 			}
 		}
+	}
+	at = max(at, 0)
+	if controller > 0 {
+		l.stamped.Add(1)
+		at = l.clock.at(controller, at)
 	}
 	l.last = max(l.last, at)
 	return l.last
 }
 
-// timespec reads struct timespec: two machine words.
-func timespec(b []byte) (time.Time, bool) {
-	switch len(b) {
-	case 16:
-		return time.Unix(int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:]))), true
-	case 8:
-		return time.Unix(int64(int32(binary.NativeEndian.Uint32(b))), int64(binary.NativeEndian.Uint32(b[4:]))), true
+// stamps reads the content of SCM_TIMESTAMPNS, the kernel's stamp, or of SCM_TIMESTAMPING: the kernel's, one that is
+// history, the controller's (linux/errqueue.h, struct scm_timestamping). A stamp that is not there is zero.
+func stamps(data []byte) (kernel time.Time, controller time.Duration) {
+	const word = 2 * wordSize
+	if sec, nsec := timespec(data); sec|nsec != 0 {
+		kernel = time.Unix(sec, nsec)
 	}
-	return time.Time{}, false
+	if len(data) >= 3*word {
+		sec, nsec := timespec(data[2*word:])
+		controller = time.Duration(sec)*time.Second + time.Duration(nsec)
+	}
+	return kernel, controller
+}
+
+// wordSize is the machine's, in bytes; struct timespec is two of them.
+const wordSize = 4 << (^uintptr(0) >> 63)
+
+func timespec(b []byte) (sec, nsec int64) {
+	switch {
+	case wordSize == 8 && len(b) >= 16:
+		return int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:]))
+	case wordSize == 4 && len(b) >= 8:
+		return int64(int32(binary.NativeEndian.Uint32(b))), int64(int32(binary.NativeEndian.Uint32(b[4:])))
+	}
+	return 0, 0
 }
 
 // Send gives one frame to the kernel. A full transmit queue is waited for, up to one second; a queue that stays full is

@@ -17,6 +17,11 @@ import (
 // 8 MiB a plain reader loses none. Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max.
 const receiveBuffer = 8 << 20
 
+// stampFlags ask for the controller's time stamp of what is received, and for the kernel's beside it: a driver without
+// the first leaves it out.
+const stampFlags = unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE |
+	unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
+
 // Open opens the CAN interface of uri (can://can0). The interface must be up. Options: fd=1 refuses an interface without
 // CAN FD, fd=0 keeps to classic frames; errors=frames makes Recv deliver the controller's reports as frames with
 // frame.Error instead of errors.
@@ -98,7 +103,9 @@ func (a address) setUp(fd int) (*Link, error) {
 	// The other programs on this machine see what we send; we do not.
 	option(unix.SOL_CAN_RAW, unix.CAN_RAW_LOOPBACK, 1)
 	option(unix.SOL_CAN_RAW, unix.CAN_RAW_RECV_OWN_MSGS, 0)
-	option(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stampFlags) != nil {
+		option(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
 	option(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		option(unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)

@@ -30,6 +30,9 @@ type Stats struct {
 	Reports uint64
 	// Waits counts the times Send found the transmit queue full and waited.
 	Waits uint64
+	// Stamped counts received frames that the controller itself stamped with the time it had them; the others have the
+	// kernel's stamp.
+	Stamped uint64
 }
 
 // Interface describes a CAN interface of this machine.
@@ -40,7 +43,10 @@ type Interface struct {
 	FD         bool   // CAN FD frames can be sent
 	Bitrate    uint32 // bit/s, 0 where the driver does not tell
 	ListenOnly bool   // the controller neither sends nor acknowledges
-	MTU        int    // bytes of the largest frame structure: 16 classic, 72 FD
+	// ControllerTime: the controller stamps what it receives (SOF_TIMESTAMPING_RAW_HARDWARE), so times are free of the delay
+	// of cable and driver. Where it does not, the kernel stamps.
+	ControllerTime bool
+	MTU            int // bytes of the largest frame structure: 16 classic, 72 FD
 }
 
 // address is what a can: URI says.
