@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"obdgate/internal/link"
+	"obdgate/internal/link/memory"
 	"obdgate/internal/link/socketcan"
 	"obdgate/internal/sim"
+	"obdgate/internal/sim/bus"
 	"obdgate/internal/sim/elm"
 
 	"github.com/spf13/cobra"
@@ -35,7 +37,8 @@ Without a name it lists the built-in vehicles. ADDRESS is one of
   can://vcan0                 the vehicle itself on a SocketCAN interface`,
 		Example: `  obdgate sim
   obdgate sim golf8 --on elm+tcp://127.0.0.1:35000
-  obdgate sim mini --on can://vcan0 --traffic --log asked.log`,
+  obdgate sim mini --on can://vcan0 --traffic --log asked.log
+  obdgate sim golf8 --on can://vcan0 --fault loss=30%,reorder=5%`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				for _, n := range sim.Names() {
@@ -50,7 +53,8 @@ Without a name it lists the built-in vehicles. ADDRESS is one of
 	f.StringVar(&o.on, "on", "elm+tcp://127.0.0.1:35000", "where the vehicle listens")
 	f.StringVar(&o.log, "log", "", "write every request the vehicle receives to this file")
 	f.StringVar(&o.adapter, "adapter", "", "which adapter stands in front, "+elm.DefaultPersonality+" when none is named; list names the "+strconv.Itoa(len(elm.Names())))
-	f.StringSliceVar(&o.faults, "fault", nil, "what goes wrong with that adapter, several with commas; list names the "+strconv.Itoa(len(elm.FaultNames())))
+	f.StringSliceVar(&o.faults, "fault", nil, "what goes wrong with that adapter, or on a CAN bus (loss=30%), several with commas; list names the "+
+		strconv.Itoa(len(elm.FaultNames()))+" of adapters and those of a bus")
 	f.BoolVar(&o.traffic, "traffic", false, "send the vehicle's broadcast frames too")
 	f.Float64Var(&o.speed, "time", 1, "real seconds per modelled second of adapter and cable; 0 waits for nothing")
 	return c
@@ -73,11 +77,18 @@ func (p *program) runSim(ctx context.Context, name string, o simOptions) error {
 	scheme, _, _ := link.Split(o.on)
 	switch scheme {
 	case "can":
+		plan, err := bus.Parse(o.faults)
+		if err != nil {
+			return usage("faults of a CAN bus:\n"+bus.Help, err)
+		}
 		l, err := socketcan.Open(ctx, o.on)
 		if err != nil {
 			return err
 		}
 		defer l.Close() //nolint:errcheck // the program ends here
+		if len(o.faults) > 0 {
+			return p.disturbed(ctx, v, l, o.on, plan)
+		}
 		p.ready(o.on)
 		return quietEnd(ctx, v.Serve(ctx, l))
 	case "elm+tcp", "elm+pty":
@@ -92,6 +103,22 @@ func (p *program) runSim(ctx context.Context, name string, o simOptions) error {
 		return quietEnd(ctx, elm.Serve(ctx, o.on, v, adapter, elm.Options{Scale: o.speed, Ready: p.ready, Faults: faults}))
 	}
 	return usage("can://vcan0, elm+tcp://127.0.0.1:35000 or elm+pty:PATH", fmt.Errorf("a vehicle cannot listen on %q", o.on))
+}
+
+// disturbed puts a bus with faults between the vehicle and the one the tester is on.
+func (p *program) disturbed(ctx context.Context, v *sim.Vehicle, l link.Link, on string, plan bus.Plan) error {
+	inside := memory.NewBus()
+	car, right := inside.Attach(v.Name()), inside.Attach("bus")
+	served := make(chan error, 1)
+	go func() { served <- v.Serve(ctx, car) }()
+	p.ready(on)
+	did, err := bus.Serve(ctx, l, right, plan)
+	err = errors.Join(err, right.Close(), car.Close())
+	if end := <-served; !errors.Is(end, link.ErrClosed) {
+		err = errors.Join(err, end)
+	}
+	p.say("sim.disturbed", did.Carried, did.Lost, did.Doubled, did.Reordered, did.Waits, did.Muted, did.Babble)
+	return quietEnd(ctx, err)
 }
 
 func (p *program) ready(address string) { fmt.Fprintln(p.Out, "ready", address) }

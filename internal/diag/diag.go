@@ -21,7 +21,7 @@ import (
 const (
 	DefaultP2     = 120 * time.Millisecond // until every ECU has begun: 50 ms by the standard, plus a margin
 	DefaultP2Star = 5 * time.Second        // after "response pending"
-	DefaultGap    = 25 * time.Millisecond  // between two requests
+	DefaultGap    = 25 * time.Millisecond  // between two requests, unless the first was answered by everybody
 	DefaultTotal  = 60 * time.Second       // one question with all its repetitions
 
 	MaxPending = 20 // "response pending" per ECU and question
@@ -41,8 +41,10 @@ type Options struct {
 
 	P2     time.Duration // 0 = DefaultP2; the link's latency is added
 	P2Star time.Duration // 0 = DefaultP2Star
-	Gap    time.Duration // least time between the starts of two requests, 0 = DefaultGap, negative = none
-	Total  time.Duration // 0 = DefaultTotal
+	// Gap is the least time between the starts of two requests, 0 = DefaultGap, negative = none. A question that was
+	// answered by all it was meant for is followed by the next at once, until an ECU leaves such a next one unanswered.
+	Gap   time.Duration
+	Total time.Duration // 0 = DefaultTotal
 
 	Pad       isotp.Padding // of the frames we send
 	BlockSize byte          // that we ask for in flow control, 0 = all at once
@@ -149,6 +151,10 @@ type Conn struct {
 	asked   bool   // lastAsk is valid
 	stale   []byte // a question that ended before its answers did; nil when the bus is known to be quiet
 	drain   bool   // the bus may not be quiet
+	settled bool   // the last question was answered by all it was meant for
+	hurried bool   // the running one follows it at once
+	polite  bool   // somebody cannot bear that
+	futile  int    // times it was thought so and was not
 	// leftovers: parts of messages may come whose beginning belonged to the question before.
 	leftovers bool
 	timer     window

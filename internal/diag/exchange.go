@@ -45,6 +45,17 @@ func (c *Conn) request(ctx context.Context, q question, r Request, anyID bool) (
 		c.stats.Repeated++
 		err = c.round(ctx, r.To, nil, 0)
 	}
+	if err == nil && c.hurried && c.futile < 2 && c.missed(r) {
+		// It was asked right after its last answer, as ISO 14229-2 allows. If it hears the question after a rest, it gets one
+		// from now on; if not, it has nothing to say to this one.
+		c.stats.Repeated++
+		if err = sleep(ctx, c.lastAsk+c.o.Gap-c.now()); err == nil {
+			err = c.round(ctx, r.To, nil, r.Frames)
+		}
+		if c.polite = len(c.ex.active) > 0; !c.polite {
+			c.futile++
+		}
+	}
 	garbled := c.ex.garbled && !c.ex.finished(r.To)
 	for err == nil {
 		p, pause := c.nextRepeat()
@@ -56,13 +67,26 @@ func (c *Conn) request(ctx context.Context, q question, r Request, anyID bool) (
 	if err == nil && garbled {
 		err = link.ErrGarbled
 	}
+	c.settled = err == nil && c.ex.finished(r.To)
 	return c.close(err)
 }
 
-// calm lets what is left of the question before run out, and keeps the distance to it.
+// missed reports whether the ECU asked has answered before and left this question without a word.
+func (c *Conn) missed(r Request) bool {
+	for _, p := range c.peers {
+		if r.To.IsPhysical && p.addr == r.To.Addr {
+			return len(c.ex.active) == 0
+		}
+	}
+	return false
+}
+
+// calm lets what is left of the question before run out, keeps the distance to it, and takes what has come meanwhile: a
+// refusal names its service only, so one that was in time for the question before must not be taken for the next one's.
 func (c *Conn) calm(ctx context.Context) error {
 	caps := c.link.Caps()
 	c.leftovers = c.drain && !caps.HalfDuplex && !caps.Instant
+	c.hurried = false
 	if caps.HalfDuplex || caps.Instant {
 		c.drain = false
 		return ctx.Err()
@@ -73,15 +97,51 @@ func (c *Conn) calm(ctx context.Context) error {
 		}
 		c.drain = false
 	}
-	if !c.asked || c.o.Gap < 0 {
+	if !c.asked {
 		return ctx.Err()
 	}
-	return sleep(ctx, c.lastAsk+c.o.Gap-c.now())
+	begin := c.now()
+	if next := c.lastAsk + c.o.Gap; c.o.Gap > 0 && begin < next {
+		if c.hurried = c.settled && !c.polite; !c.hurried {
+			begin = next
+		}
+	}
+	return c.listen(ctx, begin)
+}
+
+// listen takes what arrives until the given moment and what has arrived by then. It belongs to the question before. A long
+// answer that has begun is heard to its end, within calmMost.
+func (c *Conn) listen(ctx context.Context, until time.Duration) error {
+	defer c.timer.close()
+	for most := until + calmMost; ; {
+		f, err := c.recv(ctx, max(until, c.now()+calmLook))
+		switch {
+		case errors.Is(err, errWindow), errors.Is(err, link.ErrQuiet):
+			return ctx.Err()
+		case errors.Is(err, link.ErrGarbled):
+		case err != nil:
+			return err
+		default:
+			if err := c.handle(ctx, &f); err != nil {
+				return err
+			}
+		}
+		now := c.now()
+		for _, p := range c.ex.active {
+			if p.receiving() {
+				until = min(most, max(until, now+calmQuiet))
+			}
+		}
+		if now >= max(most, until) {
+			return ctx.Err()
+		}
+	}
 }
 
 const (
 	calmQuiet = 10 * time.Millisecond  // so long a silence ends the answers to a cancelled question
 	calmMost  = 200 * time.Millisecond // but no longer than this
+	calmLook  = 100 * time.Microsecond // so long a silence says that nothing is left to be read
 )
 
 // runOut goes on with a question that was cancelled, so that an ECU in the middle of a long answer is not left waiting.

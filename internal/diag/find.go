@@ -65,8 +65,21 @@ func (c *Conn) Find(ctx context.Context) (Bus, error) {
 			return s.bus(ctx, err)
 		}
 	}
+	if caps := c.link.Caps(); !caps.HalfDuplex && !caps.Instant && s.fault == nil {
+		// A bare bus repeats nothing by itself: that one frame was lost must not mean that there is no vehicle.
+		for range findAgain {
+			for _, to := range can {
+				if found, err := s.probe(ctx, to, askPIDs); err != nil || found {
+					return s.bus(ctx, err)
+				}
+			}
+		}
+	}
 	return Bus{}, s.nobody()
 }
+
+// findAgain is how often the first question is put again on a bus on which nobody answers.
+const findAgain = 3
 
 // legacyTargets are the headers to try. An adapter that looks for the bus puts the right one in by itself.
 func legacyTargets(caps link.Caps) []Target {
@@ -183,7 +196,20 @@ func (s *search) bus(ctx context.Context, err error) (Bus, error) {
 // refused at once where a functional one would draw silence from every classic car (ISO 14229-1: no negative answers to
 // functional questions) and cost two windows of waiting. Only if he speaks both, everybody is asked: others may speak
 // the newer one alone.
+//
+// A vehicle that was found by another question than the first may have lost that one or its answers. Taken for one that
+// does not speak the classic language, it would never be asked in it; so it gets that question again.
 func (s *search) second(ctx context.Context) error {
+	if caps := s.conn.link.Caps(); !s.target.Legacy && !caps.HalfDuplex && !caps.Instant {
+		for tries := 0; !s.classic && (tries == 0 || tries == 1 && !s.uds); tries++ {
+			if _, refused := s.heard[string(askPIDs)]; refused {
+				break
+			}
+			if _, err := s.probe(ctx, s.target, askPIDs); err != nil {
+				return err
+			}
+		}
+	}
 	if s.target.Legacy || s.uds {
 		return nil
 	}

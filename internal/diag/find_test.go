@@ -63,7 +63,15 @@ func TestFind(t *testing.T) {
 		want:  diag.Bus{Protocol: "ISO 15765-4 CAN 29/500", Functional: diag.Functional29, ECUs: []isotp.Address{e29}, Kind: diag.UDSOnly},
 		asked: []string{"7DF#0201000000000000", "18DB33F1#0201000000000000", "7DF#0322F81000000000", "7DF#0322F40000000000",
 			"7DF#0322F19000000000", "18DB33F1#0322F81000000000", "18DB33F1#0322F40000000000", "18DB33F1#0322F19000000000",
-			"18DA10F1#3000000000000000"},
+			"18DA10F1#3000000000000000", "18DB33F1#0201000000000000", "18DB33F1#0201000000000000"},
+		most: 1400 * ms,
+	}, {
+		name: "the first question was lost",
+		rules: []rule{{on: "7DF#020100", says: [][]step{nil, say("7E8#0641000102030400")}}, always("7DF#0322F190", "7E8#0562F190414141"),
+			always("7E0#0522F810F400", "7E8#037F2231")},
+		want: diag.Bus{Protocol: "ISO 15765-4 CAN 11/500", Functional: diag.Functional11, ECUs: []isotp.Address{e8}, Kind: diag.Classic},
+		asked: []string{"7DF#0201000000000000", "18DB33F1#0201000000000000", "7DF#0322F81000000000", "7DF#0322F40000000000",
+			"7DF#0322F19000000000", "7DF#0201000000000000", "7E0#0522F810F4000000"},
 		most: 1100 * ms,
 	}} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -94,9 +102,18 @@ func TestFind(t *testing.T) {
 				var e *link.Error
 				require.ErrorAs(t, err, &e)
 				require.Contains(t, e.Hint, "ignition")
-				require.Less(t, time.Since(begin), 1200*ms)
-				require.Len(t, v.frames(), 8)
+				require.Less(t, time.Since(begin), 2*time.Second)
+				require.Len(t, v.frames(), 14, "the first question is put again")
 			})
+	})
+	t.Run("the first question and the first answer are lost", func(t *testing.T) {
+		onCAN(t, func() *car {
+			return newCar(rule{on: "7DF#020100", says: [][]step{nil, nil, say("7E8#0641000102030400")}, always: true})
+		}, diag.Options{}, func(t *testing.T, ctx context.Context, c *diag.Conn, _ *car, _ *tapped) {
+			bus, err := c.Find(ctx)
+			require.NoError(t, err)
+			require.Len(t, bus.ECUs, 1)
+		})
 	})
 	t.Run("the adapter's own search finds nothing on CAN, but K-line answers", func(t *testing.T) {
 		onELM(t, link.Caps{LegacyBus: true}, func() *car {

@@ -196,17 +196,61 @@ func TestAnswersOfTheQuestionBefore(t *testing.T) {
 	})
 }
 
+// A question that everybody answered is followed by the next at once; one that somebody may still answer is not.
 func TestGapBetweenQuestions(t *testing.T) {
 	onCAN(t, func() *car { return newCar(always("7DF#02010C", "7E8#04410C1AF8")) }, diag.Options{},
 		func(t *testing.T, ctx context.Context, c *diag.Conn, v *car, _ *tapped) {
-			for range 3 {
-				_, err := c.Request(ctx, diag.Request{To: diag.Functional11, Payload: payload("010C"), Expect: 1})
+			ask := func(expect int) {
+				_, err := c.Request(ctx, diag.Request{To: diag.Functional11, Payload: payload("010C"), Expect: expect})
 				require.NoError(t, err)
 			}
+			for range 3 {
+				ask(1)
+			}
+			ask(0)
+			ask(1)
 			h := v.heard()
-			require.Equal(t, diag.DefaultGap, h[1].at-h[0].at)
-			require.Equal(t, diag.DefaultGap, h[2].at-h[1].at)
+			require.Less(t, h[1].at-h[0].at, 2*ms)
+			require.Less(t, h[2].at-h[1].at, 2*ms)
+			require.GreaterOrEqual(t, h[4].at-h[3].at, diag.DefaultP2)
+			require.Len(t, h, 5)
 		})
+}
+
+// An ECU that does not hear a question right after its answer is asked again, and from then on with the pause.
+func TestECUThatNeedsARest(t *testing.T) {
+	onCAN(t, func() *car {
+		return newCar(always("7E0#0322F190", "7E8#0462F19041"), rule{on: "7E0#0322F187", says: [][]step{nil, say("7E8#0462F18741")}, always: true})
+	}, diag.Options{}, func(t *testing.T, ctx context.Context, c *diag.Conn, v *car, _ *tapped) {
+		for _, q := range []string{"22F190", "22F187", "22F190", "22F187"} {
+			answers, err := c.Request(ctx, diag.Request{To: diag.Physical(isotp.Address{Tx: 0x7E0, Rx: 0x7E8}), Payload: payload(q)})
+			require.NoError(t, err)
+			require.Equal(t, []string{"7E8 62" + q[2:] + "41"}, show(answers))
+		}
+		h := v.heard()
+		require.Len(t, h, 5)
+		require.Less(t, h[1].at-h[0].at, 2*ms)
+		require.GreaterOrEqual(t, h[2].at-h[1].at, diag.DefaultP2, "put again when its time is over")
+		require.Equal(t, diag.DefaultGap, (h[3].at - h[2].at).Truncate(ms))
+		require.Equal(t, diag.DefaultGap, (h[4].at - h[3].at).Truncate(ms))
+		require.EqualValues(t, 1, c.Stats().Repeated)
+	})
+}
+
+// A refusal says which service it refuses and no more. The second copy of one that was in time for the question before
+// must not be taken for the next one's answer.
+func TestRefusalOfTheQuestionBefore(t *testing.T) {
+	onCAN(t, func() *car {
+		return newCar(always("7E0#0322F187", "7E8#037F2231", "7E8#037F2231"), always("7E0#0322F190", "7E8#0462F19041"))
+	}, diag.Options{}, func(t *testing.T, ctx context.Context, c *diag.Conn, _ *car, _ *tapped) {
+		to := diag.Physical(isotp.Address{Tx: 0x7E0, Rx: 0x7E8})
+		_, err := c.Request(ctx, diag.Request{To: to, Payload: payload("22F187")})
+		require.NoError(t, err)
+		time.Sleep(5 * ms) // both copies are here now
+		answers, err := c.Request(ctx, diag.Request{To: to, Payload: payload("22F190")})
+		require.NoError(t, err)
+		require.Equal(t, []string{"7E8 62F19041"}, show(answers))
+	})
 }
 
 // The table must have every code of the standard in use, each with what to do.

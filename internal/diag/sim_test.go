@@ -2,6 +2,7 @@ package diag_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -92,6 +93,7 @@ func interview(t *testing.T, ctx context.Context, l link.Link, name string, ques
 				out[q] = append(out[q], a)
 			}
 		}
+		slices.Sort(out[q]) // who begins first is left to the ECUs' jitter
 	}
 	t.Logf("%s: %v", l.Caps().Adapter, time.Since(begin))
 	return out

@@ -68,6 +68,10 @@ func (r *reader) decoded(req []byte, got []diag.Answer) []answer {
 	out := make([]answer, 0, len(got))
 	for _, a := range got {
 		e := r.ecu(a.Addr)
+		if r.used == nil {
+			r.used = map[string]int{}
+		}
+		r.used[a.Addr.ECU()] += len(a.From)
 		one := answer{ecu: e, err: a.Err}
 		if a.Err == nil {
 			one.readings, one.err = answerOf(req, a)

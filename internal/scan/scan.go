@@ -127,7 +127,8 @@ type reader struct {
 	faults int // link faults in a row
 	vins   []vinSource
 	empty  []isotp.Address // where nobody answers
-	heard  map[string]bool // identifiers of answers on the bus, understood or not
+	used   map[string]int  // frames that carried an answer, by identifier
+	heard  map[string]int  // frames by identifier of answers on the bus, understood or not
 	// A question was put that the recording does not hold.
 	unrecorded bool
 	record     int // questions for the consumption record that were put on the bus
@@ -225,12 +226,18 @@ func (r *reader) hear(f *frame.Frame) {
 		return
 	}
 	if r.heard == nil {
-		r.heard = map[string]bool{}
+		r.heard = map[string]int{}
 	}
-	r.heard[f.IDString()] = true
+	r.heard[f.IDString()]++
 }
 
-var errBabble = errors.New("sends on the bus, but nothing that answers a question")
+var (
+	errBabble = errors.New("sends on the bus, but nothing that answers a question")
+	errFlood  = errors.New("sends without being asked, without pause; others may not have been heard because of it")
+)
+
+// flood is from how many frames on that answered nothing somebody is in the way of the others.
+const flood = 500
 
 // nameBabblers names what was heard and never understood: a control unit that is faulty must not look like one that is
 // not fitted.
@@ -238,12 +245,23 @@ func (r *reader) nameBabblers() {
 	if len(r.ecus) == 0 {
 		return
 	}
+	for _, id := range slices.Sorted(maps.Keys(r.heard)) {
+		if stray := r.heard[id] - r.used[id]; stray > flood && stray > 3*r.used[id] && !r.complained(id) {
+			r.missing(id, []byte{0x01, 0x00}, errFlood, "this control unit or its wiring is faulty: unplug it or have it checked, then scan again")
+			delete(r.heard, id)
+		}
+	}
 	for _, e := range r.ecus {
 		delete(r.heard, e.label)
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.heard)) {
 		r.missing(id, []byte{0x01, 0x00}, errBabble, "check this control unit and its wiring; nothing of it was read")
 	}
+}
+
+// complained reports whether something about the ECU is named already; one that asks for patience for ever sends a lot.
+func (r *reader) complained(ecu string) bool {
+	return slices.ContainsFunc(r.s.Errors, func(e visit.ReadError) bool { return e.ECU == ecu })
 }
 
 // finish puts the result into the order that does not depend on who answered first, and weighs what was read.
