@@ -50,8 +50,8 @@ var house = rules{
 		{dir: "internal/visit", pure: true, may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer"}},
 		{dir: "internal/ledger", may: []string{"internal/consent"}},
 		{dir: "internal/scan", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/isotp", "internal/link", "internal/diag",
-			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/obfcm", "internal/odometer", "internal/decode",
-			"internal/policy", "internal/consent", "internal/visit"}},
+			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer",
+			"internal/decode", "internal/policy", "internal/consent", "internal/visit"}},
 
 		// Where it stays, and how it leaves.
 		{dir: "internal/store", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer",
@@ -75,7 +75,7 @@ var house = rules{
 
 		// What people see.
 		{dir: "internal/i18n"},
-		{dir: "internal/report", may: []string{"internal/reading", "internal/dtc", "internal/obd",
+		{dir: "internal/report", may: []string{"internal/reading", "internal/dtc", "internal/obd", "internal/uds",
 			"internal/obfcm", "internal/odometer", "internal/decode", "internal/policy", "internal/classify", "internal/consent", "internal/recipient",
 			"internal/visit", "internal/ledger", "internal/wire", "internal/outbox", "internal/i18n"}},
 		{dir: "internal/cli", may: []string{"dbc", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",

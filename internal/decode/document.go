@@ -13,6 +13,7 @@ import (
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
 	"obdgate/internal/reading"
+	"obdgate/internal/uds"
 )
 
 // Document is one line of `obdgate decode --json`. Field names are stable.
@@ -67,10 +68,12 @@ type ReadingDoc struct {
 type DTCDoc struct {
 	Code       string   `json:"code"`
 	Format     string   `json:"format"`
-	Status     string   `json:"status"`                // what matters most: permanent, stored, pending, history
+	Status     string   `json:"status"`                // what matters most: permanent, stored, pending, history; listed = did not fail
 	States     []string `json:"states"`                // every memory the code is in
 	StatusByte string   `json:"status_byte,omitempty"` // ISO 14229 status, hexadecimal
 	StatusBits []string `json:"status_bits,omitempty"`
+	Severity   string   `json:"severity,omitempty"`  // check-immediately, check-at-next-halt, maintenance (19 42)
+	Class      string   `json:"obd_class,omitempty"` // A, B1, B2, C (GTR 5)
 	Text       string   `json:"text"`
 	Known      bool     `json:"known"` // the text is the standard's meaning, not "unknown code"
 	Tag        string   `json:"tag,omitempty"`
@@ -268,7 +271,8 @@ func (d *ECUDoc) bitmap(r reading.Reading) {
 
 func dtcDoc(e dtc.Entry, lang, tag string) DTCDoc {
 	_, known := dtc.Lookup(e.Code)
-	d := DTCDoc{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), States: e.States(), Text: dtc.Text(e.Code, lang), Known: known, Tag: tag}
+	d := DTCDoc{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), States: e.States(), Text: dtc.Text(e.Code, lang), Known: known, Tag: tag,
+		Severity: e.Severity.Urgency(), Class: e.Severity.Class()}
 	if e.HasStatus {
 		d.StatusByte, d.StatusBits = fmt.Sprintf("%02X", byte(e.Status)), e.Status.Names()
 	}
@@ -305,6 +309,7 @@ func readingDoc(r reading.Reading, reveal func(reading.Identity) string) Reading
 	} else if f, ok := obfcm.FieldOf(r.Key); ok {
 		d.Field, d.Unconfirmed = strings.TrimPrefix(string(r.Key), "obfcm."), !f.Verified
 	}
+	d.Unconfirmed = d.Unconfirmed || uds.Unconfirmed(r.Key)
 	return d
 }
 

@@ -167,6 +167,40 @@ func (s Status) Names() []string {
 	return out
 }
 
+// Severity is the severity byte of a code in 19 42 (ISO 14229-1 annex D.3): what to do in the upper three bits, the class of
+// the world harmonised OBD (GTR 5) in the lower five.
+type Severity byte
+
+// What a severity asks for; several may be set, the most urgent counts.
+const (
+	MaintenanceOnly  Severity = 0x20
+	CheckAtNextHalt  Severity = 0x40
+	CheckImmediately Severity = 0x80
+)
+
+// Urgency is what is asked for in one word: "check-immediately", "check-at-next-halt", "maintenance", "" for nothing said.
+func (s Severity) Urgency() string {
+	switch {
+	case s&CheckImmediately != 0:
+		return "check-immediately"
+	case s&CheckAtNextHalt != 0:
+		return "check-at-next-halt"
+	case s&MaintenanceOnly != 0:
+		return "maintenance"
+	}
+	return ""
+}
+
+// Class is the class of GTR 5: "A", "B1", "B2", "C", "" for none or no class.
+func (s Severity) Class() string {
+	for i, name := range []string{"A", "B1", "B2", "C"} {
+		if s>>(i+1)&1 == 1 {
+			return name
+		}
+	}
+	return ""
+}
+
 // Keys of the readings that carry codes.
 const (
 	KeyStored    reading.Key = "obd.dtc.stored"

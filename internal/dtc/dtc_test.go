@@ -175,6 +175,24 @@ func TestMerge(t *testing.T) {
 	require.Len(t, two, 3)
 }
 
+// The severity of a WWH-OBD code comes with it, and a code that never failed is no fault.
+func TestSeverityAndListed(t *testing.T) {
+	r := dtc.Reading3(dtc.KeyUDS(0x42), dtc.New3(0x03, 0x01, 0x00), 0xAF, 0x59, 0x42, 0x84, 0x03, 0x01, 0x00, 0xAF)
+	r.ECU = "7E8"
+	plain := code(dtc.KeyUDS(0x02), "7E8", dtc.New3(0x03, 0x01, 0x00), 0xAF)
+	listed := code(dtc.KeyUDS(0x0A), "7E8", dtc.New3(0x04, 0x20, 0x00), 0x50)
+	got := dtc.Merge([]reading.Reading{listed, plain, r})
+	require.Len(t, got, 2)
+	require.Equal(t, dtc.Severity(0x84), got[0].Severity)
+	require.Equal(t, "check-immediately", got[0].Severity.Urgency())
+	require.Equal(t, "B1", got[0].Severity.Class())
+	require.Equal(t, "listed", got[1].State())
+	require.False(t, got[1].Failed())
+	require.Equal(t, "maintenance", dtc.Severity(0x22).Urgency())
+	require.Equal(t, "A", dtc.Severity(0x22).Class())
+	require.Empty(t, dtc.Severity(0).Urgency()+dtc.Severity(1).Class())
+}
+
 func TestStatusNames(t *testing.T) {
 	require.Equal(t, []string{"pending", "confirmed", "warning indicator requested"}, dtc.Status(0x8C).Names())
 	require.Empty(t, dtc.Status(0).Names())

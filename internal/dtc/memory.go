@@ -19,11 +19,19 @@ type Entry struct {
 	Lamp      bool // the warning indicator bit
 	Status    Status
 	HasStatus bool     // Status was sent: service 19
+	Severity  Severity // 19 42; 0 where it was not told
 	From      []uint64 // frames that carried it, ascending
 }
 
-// State is what matters most: "permanent", "stored", "pending", or "history" for a code with none of those bits (it
-// failed once since the memory was cleared).
+// everFailed are the status bits of which a code must have one: without any it is a test that has not failed, listed by
+// ECUs that list all they know.
+const everFailed = TestFailed | TestFailedThisCycle | Pending | Confirmed | FailedSinceClear | WarningRequested
+
+// Failed reports whether the test behind a code ever failed as far as the ECU tells.
+func (e Entry) Failed() bool { return !e.HasStatus || e.Permanent || e.Status&everFailed != 0 }
+
+// State is what matters most: "permanent", "stored", "pending", "history" for a code with none of those bits that failed
+// once since the memory was cleared, or "listed" for one that did not fail.
 func (e Entry) State() string {
 	switch {
 	case e.Permanent:
@@ -32,6 +40,8 @@ func (e Entry) State() string {
 		return "stored"
 	case e.Pending || e.Active:
 		return "pending"
+	case !e.Failed():
+		return "listed"
 	}
 	return "history"
 }
@@ -79,6 +89,9 @@ func Of(r reading.Reading) (e Entry, ok bool) {
 		e.Stored, e.Pending = e.Status&Confirmed != 0, e.Status&Pending != 0
 		e.Active, e.Lamp = e.Status&TestFailed != 0, e.Status&WarningRequested != 0
 		e.Permanent = sub == "15" || sub == "55"
+		if sub == "42" && len(r.Raw) == 7 {
+			e.Severity = Severity(r.Raw[2])
+		}
 	}
 	return e, true
 }
@@ -140,11 +153,12 @@ func (e *Entry) join(o Entry) {
 	if o.HasStatus {
 		e.Status, e.HasStatus = e.Status|o.Status, true
 	}
+	e.Severity |= o.Severity
 	e.From = append(e.From, o.From...)
 	slices.Sort(e.From)
 	e.From = slices.Compact(e.From)
 }
 
 func (e Entry) rank() int {
-	return slices.Index([]string{"permanent", "stored", "pending", "history"}, e.State())
+	return slices.Index([]string{"permanent", "stored", "pending", "history", "listed"}, e.State())
 }

@@ -39,6 +39,7 @@ type Document struct {
 	Mileage   Odometer       `json:"-"` // as Odometer, without the consumption record: the repair report's
 	// FreezeFrames, MonitorResults, Performance and Software group what also stands in Readings, one value at a time.
 	FreezeFrames   []FreezeFrame     `json:"freeze_frames"`
+	Snapshots      []Snapshot        `json:"snapshots"`
 	MonitorResults []MonitorResult   `json:"monitor_results"`
 	Performance    []Performance     `json:"in_use_performance"`
 	Software       []Software        `json:"software"`
@@ -56,7 +57,9 @@ type DTC struct {
 	States []string `json:"states"` // every memory it is in
 	ECU    string   `json:"ecu"`
 	Text   string   `json:"text"`
-	Tag    string   `json:"tag"`
+	// Severity is what an ECU after WWH-OBD or J1979-2 asks for: check-immediately, check-at-next-halt, maintenance.
+	Severity string `json:"severity,omitempty"`
+	Tag      string `json:"tag"`
 }
 
 // OBFCM is the consumption record. Numbers are null where the vehicle said "not available".
@@ -128,7 +131,7 @@ func New(visitID string, s visit.Scan, p *policy.Policy, lang string) Document {
 	d.Mileage = mileage(odometer.Weigh(slices.DeleteFunc(slices.Clone(s.Readings), isConsumption), odometer.Context{Engine: engine(s)}))
 	d.MIL, d.Readiness = obd.MIL(s.Readings), obd.ReadinessOf(s.Readings)
 	d.DTCs = faults(s.Readings, p, lang)
-	d.FreezeFrames, d.MonitorResults = freezeFrames(s, p), monitorResults(s, p)
+	d.FreezeFrames, d.MonitorResults, d.Snapshots = freezeFrames(s, p), monitorResults(s, p), snapshots(s, p)
 	d.Performance, d.Software = performance(s), software(s)
 	if !s.VIN.IsZero() {
 		text := s.VIN.Reveal()
@@ -147,7 +150,7 @@ func faults(rs []reading.Reading, p *policy.Policy, lang string) []DTC {
 	out := []DTC{}
 	for _, e := range dtc.Merge(rs) {
 		out = append(out, DTC{Code: e.Code.String(), Format: e.Code.Format.String(), Status: e.State(), States: e.States(), ECU: e.ECU,
-			Text: dtc.Text(e.Code, lang), Tag: p.TagKey(dtc.KeyStored).Class.String()})
+			Text: dtc.Text(e.Code, lang), Severity: e.Severity.Urgency(), Tag: p.TagKey(dtc.KeyStored).Class.String()})
 	}
 	return out
 }

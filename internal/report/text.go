@@ -152,7 +152,10 @@ func (t *Text) codes(d Document) {
 	t.rows(rowsOf(d.DTCs, func(i int) []string {
 		c := d.DTCs[i]
 		return []string{t.bad.Render(c.Code), t.states(c), c.ECU, c.Text}
-	}), func(i int) { t.frames(d, d.DTCs[i]) })
+	}), func(i int) {
+		t.frames(d, d.DTCs[i])
+		t.snapshots(d, d.DTCs[i])
+	})
 }
 
 // states names every memory a code is in.
@@ -160,6 +163,9 @@ func (t *Text) states(c DTC) string {
 	var names []string
 	for _, s := range c.States {
 		names = append(names, t.words.T("dtc."+s))
+	}
+	if c.Severity != "" {
+		names = append(names, t.words.T("dtc."+c.Severity))
 	}
 	return strings.Join(names, ", ")
 }

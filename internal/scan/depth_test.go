@@ -105,11 +105,13 @@ func TestMINI(t *testing.T) {
 	require.Equal(t, "64208 km", value(s.Readings, "618", "odometer.22.DA23"))
 	require.Equal(t, "2021-11-30", value(s.Readings, "612", "uds.22.F18B"))
 	require.Contains(t, value(s.Readings, "612", "uds.19.02.dtc"), "1F0910", "no P, C, B or U is invented")
-	require.Contains(t, value(s.Readings, "612", "uds.19.04.raw"), "1700")
+	require.Equal(t, "63988 km", value(s.Readings, "612", "uds.19.04.1700"))
+	require.Equal(t, "02A41B7C", value(s.Readings, "612", "uds.19.04.1701"))
+	require.Contains(t, value(s.Readings, "612", "uds.19.04.raw"), "1703", "the maker's own stays whole")
 	o := options(t, scan.Full, consent.Unasked)
 	p := o.Policy
 	for _, r := range s.Readings {
-		if r.Key == "uds.19.04.raw" {
+		if strings.HasPrefix(string(r.Key), "uds.19.04.1") || r.Key == "uds.19.04.raw" {
 			require.False(t, p.Tag(r).Tag().Class.Releasable())
 		}
 	}

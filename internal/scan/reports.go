@@ -7,6 +7,7 @@ import (
 	"obdgate/internal/diag"
 	"obdgate/internal/dtc"
 	"obdgate/internal/reading"
+	"obdgate/internal/uds"
 )
 
 // Reports of service 19 (ISO 14229-1, ISO 27145).
@@ -22,9 +23,6 @@ const (
 
 	// nowOrStored are the bits asked for: failing now, pending, confirmed.
 	nowOrStored = byte(dtc.TestFailed | dtc.Pending | dtc.Confirmed)
-	// everFailed are the bits of which a code must have one: without any it is a test that has not failed, listed by ECUs
-	// that list all they know.
-	everFailed = dtc.TestFailed | dtc.TestFailedThisCycle | dtc.Pending | dtc.Confirmed | dtc.FailedSinceClear | dtc.WarningRequested
 )
 
 // readUDSCodes asks the codes of a vehicle that has only UDS: the emission group with severities and the permanent codes
@@ -72,10 +70,13 @@ func (r *reader) keepReports(req []byte, answers []answer, expected func(*ecu) b
 		a := &answers[i]
 		a.readings = slices.DeleteFunc(a.readings, func(v reading.Reading) bool {
 			f, ok := dtc.Of(v)
-			return ok && f.HasStatus && f.Status&everFailed == 0
+			return ok && !f.Failed()
 		})
 		for j := range a.readings {
 			a.ecu.numbered(&a.readings[j])
+		}
+		if a.ecu.addr.Ext { // BMW and MINI
+			a.readings = uds.ByMaker(uds.BMW, a.readings)
 		}
 	}
 	r.keep(req, answers, expected)

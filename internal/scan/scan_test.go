@@ -510,7 +510,7 @@ func TestRecordingPlaysBack(t *testing.T) {
 			require.Equal(t, live.Odometer, back.Odometer)
 			require.Equal(t, live.VIN, back.VIN)
 			require.Equal(t, technical(o.Policy, live), technical(o.Policy, back))
-			require.Len(t, back.Readings, len(live.Readings))
+			require.Equal(t, kept(live), kept(back))
 			personal := 0
 			for _, r := range back.Readings {
 				if o.Policy.Tag(r).Tag().Class == policy.Technical {
@@ -518,14 +518,31 @@ func TestRecordingPlaysBack(t *testing.T) {
 				}
 				personal++
 				head := 2 // service and PID
-				if r.Raw[0] == 0x62 {
+				switch {
+				case r.Raw[0] == 0x62:
 					head = 3 // service and data identifier
+				case strings.HasPrefix(string(r.Key), "uds.19.06."):
+					head = 6 // service, report, code, status
+				case r.Key == "uds.19.04.raw":
+					head = 8 // and record number, count
+				case r.Raw[0] == 0x59:
+					head = 9 // code, status, record number, data identifier
 				}
 				require.Equal(t, make([]byte, len(r.Raw)-head), []byte(r.Raw[head:]), "%s was recorded", r.Key)
 			}
 			require.Positive(t, personal, "the car sent nothing personal: nothing was tested")
 		})
 	}
+}
+
+// kept counts the readings outside snapshots: where the bytes of one are masked, it cannot be taken apart any more.
+func kept(s visit.Scan) (n int) {
+	for _, r := range s.Readings {
+		if !strings.HasPrefix(string(r.Key), "uds.19.04.") {
+			n++
+		}
+	}
+	return n
 }
 
 func technical(p *policy.Policy, s visit.Scan) []string {

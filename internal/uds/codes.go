@@ -51,6 +51,13 @@ func codes(req, resp []byte) ([]reading.Reading, error) {
 			return nil, short(6)
 		}
 		return list(sub, resp, 6, 1, resp[5] == formatJ1939, availability(sub, resp[3], resp[:6]))
+	case 0x03: // code and the number of a snapshot record that is stored with it, each
+		return snapshots(resp)
+	case 0x56: // group, availability, format, readiness group, then code and status (ISO 14229-1:2020; no recorded answer is known)
+		if len(resp) < 6 {
+			return nil, short(6)
+		}
+		return list(sub, resp, 6, 0, resp[4] == formatJ1939, availability(sub, resp[3], resp[:6]))
 	case 0x55: // group, availability, format, then code and status
 		if len(resp) < 5 {
 			return nil, short(5)
@@ -95,55 +102,15 @@ func list(sub byte, resp []byte, head, before int, asHex bool, out []reading.Rea
 	return out, nil
 }
 
-// records is 19 04 and 19 06: the code, its status, and records whose widths only the maker knows. Snapshots may hold
-// time, place and speed: they are kept as bytes under a key of their own.
-func records(req, resp []byte) ([]reading.Reading, error) {
-	const head = 6
-	sub := resp[1]
-	if len(resp) < head {
-		return nil, &obd.Error{Kind: obd.ErrShort, Service: 0x19, ID: int(sub), Want: head, Got: len(resp)}
+// snapshots is 19 03: which records are stored with which code. The status is not told here.
+func snapshots(resp []byte) (out []reading.Reading, err error) {
+	b := resp[2:]
+	for ; len(b) >= 4; b = b[4:] {
+		out = append(out, reading.Reading{Key: subKey(0x03, "record"), Name: "Snapshot record stored with " + dtc.New3(b[0], b[1], b[2]).String(),
+			Value: reading.Code{N: uint64(b[3])}, Raw: append([]byte{0x59, 0x03}, b[:4]...)})
 	}
-	if len(req) >= 5 && string(req[2:5]) != string(resp[2:5]) {
-		return nil, &obd.Error{Kind: obd.ErrMismatch, Service: 0x19, ID: int(sub)}
-	}
-	out := []reading.Reading{dtc.Reading3(dtc.KeyUDS(sub), dtc.New3(resp[2], resp[3], resp[4]), dtc.Status(resp[5]), resp[:head]...)}
-	if len(resp) == head {
-		return out, nil
-	}
-	name, rest := "Extended data records, bytes as sent", resp[head:]
-	if sub == 0x04 {
-		var fields []reading.Reading
-		name = "Snapshot records, bytes as sent"
-		fields, rest = snapshot(rest)
-		out = append(out, fields...)
-	}
-	if len(rest) > 0 {
-		out = append(out, reading.Reading{Key: subKey(sub, "raw"), Name: name, Value: reading.Text(hexUpper(rest)), Raw: append([]byte{0x59, sub}, rest...)})
+	if len(b) > 0 {
+		return out, &obd.Error{Kind: obd.ErrShort, Service: 0x19, ID: 0x03, Want: len(resp) - len(b) + 4, Got: len(resp)}
 	}
 	return out, nil
-}
-
-// snapshot splits snapshot records (record number, count of identifiers, identifier and data each) as far as the widths are
-// known: those that mirror service 01. From the first identifier of the maker's own on nothing can be told apart any more;
-// that rest is returned as it is.
-func snapshot(b []byte) (out []reading.Reading, rest []byte) {
-	for len(b) >= 2 {
-		record, n := b[0], int(b[1])
-		b = b[2:]
-		for ; n > 0; n-- {
-			if len(b) < 2 || b[0] != pidRange {
-				return out, b
-			}
-			least, most, known := obd.Lengths(b[1])
-			if !known || least != most || len(b) < 2+most {
-				return out, b
-			}
-			fields := obd.PID(fmt.Sprintf("uds.19.04.F4%02X", b[1]), b[1], b[2:2+most], append([]byte{0x59, 0x04}, b[:2+most]...))
-			for i := range fields {
-				fields[i].Name += fmt.Sprintf(" (snapshot %d)", record)
-			}
-			out, b = append(out, fields...), b[2+most:]
-		}
-	}
-	return out, b
 }

@@ -92,9 +92,15 @@ var cases = []struct {
 	{"WWH-OBD codes with severity", "194233FFFF", "594233FFFF0420030100AF", []string{"uds.19.42.availability=255", "uds.19.42.dtc=P0301-00 AF"}, nil},
 	{"WWH-OBD permanent codes", "195533", "595533FF04030100AF", []string{"uds.19.55.availability=255", "uds.19.55.dtc=P0301-00 AF"}, nil},
 	{"SPN and FMI are no J2012", "195533", "595533FF02030100AF", []string{"uds.19.55.availability=255", "uds.19.55.dtc=030100 AF"}, nil},
-	{"snapshot kept as bytes", "1904030E05FF", "5904030E05200120170001", []string{"uds.19.04.dtc=P030E-05 20", "uds.19.04.raw=170001"}, nil},
+	{"snapshot kept as bytes", "1904030E05FF", "5904030E05200120170001", []string{"uds.19.04.dtc=P030E-05 20", "uds.19.04.raw=0120170001"}, nil},
 	{"snapshot of another code", "1904030E05FF", "5904030E06200120170001", nil, obd.ErrMismatch},
 	{"extended data kept as bytes", "1906030E05FF", "5906030E05200100", []string{"uds.19.06.dtc=P030E-05 20", "uds.19.06.raw=0100"}, nil},
+	{"two snapshots of known width", "1904030100FF", "5904030100AF0102F40553F40D3C0201F40C1AF8", []string{"uds.19.04.dtc=P0301-00 AF", "uds.19.04.F405=43 degC", "uds.19.04.F40D=60 km/h", "uds.19.04.F40C=1726 rpm"}, nil},
+	{"known width, then the maker's own", "1904030100FF", "5904030100AF0102F4055317000001", []string{"uds.19.04.dtc=P0301-00 AF", "uds.19.04.F405=43 degC", "uds.19.04.raw=010117000001"}, nil},
+	{"snapshot records stored", "1903", "590303010001C1000002", []string{"uds.19.03.record=1", "uds.19.03.record=2"}, nil},
+	{"snapshot records cut off", "1903", "590303010001C100", []string{"uds.19.03.record=1"}, obd.ErrShort},
+	{"every code the ECU knows", "190A", "590AFF03010050C1008708", []string{"uds.19.0A.availability=255", "uds.19.0A.dtc=P0301-00 50", "uds.19.0A.dtc=U0100-87 08"}, nil},
+	{"readiness group", "19563301", "595633FF040103010050", []string{"uds.19.56.availability=255", "uds.19.56.dtc=P0301-00 50"}, nil},
 	{"another report", "19020D", "590AFF", nil, obd.ErrMismatch},
 	// 10, 14, 3E, KWP
 	{"session timing", "1003", "5003012B01F4", []string{"uds.10.p2_ms=299 ms", "uds.10.p2_star_ms=5000 ms"}, nil},
@@ -126,6 +132,39 @@ func TestDecode(t *testing.T) {
 			require.NotContains(t, err.Error(), "WVW")
 		})
 	}
+}
+
+// A maker's layout splits what the standard leaves; what stays unknown stays whole, and nothing is lost or doubled.
+func TestByMaker(t *testing.T) {
+	for _, c := range []struct{ req, resp, std, bmw string }{
+		{"19041F0910FF", "59041F09102C0103" + "17000000F9F4" + "170102A41B7C" + "17032F59", "uds.19.04.raw=010317000000F9F4170102A41B7C17032F59",
+			"uds.19.04.1700=63988 km|uds.19.04.1701=02A41B7C|uds.19.04.raw=010117032F59"},
+		{"19041F0910FF", "59041F09102C0102" + "1700FFFFFFFF" + "F40553" + "0201170000000001", "uds.19.04.raw=01021700FFFFFFFFF405530201170000000001",
+			"uds.19.04.1700=absent:not available|uds.19.04.F405=43 degC|uds.19.04.1700=1 km"},
+		{"1906030E05FF", "5906030E0520010502FF0307", "uds.19.06.raw=010502FF0307", "uds.19.06.01=5|uds.19.06.02=255|uds.19.06.03=7"},
+		{"1906030E05FF", "5906030E052001050999", "uds.19.06.raw=01050999", "uds.19.06.01=5|uds.19.06.raw=0999"},
+	} {
+		out, err := uds.Decode(unhex(t, c.req), unhex(t, c.resp))
+		require.NoError(t, err)
+		require.Equal(t, c.std, strings.Join(show(out[1:]), "|"))
+		for i := range out {
+			out[i].ECU, out[i].From = "612", []uint64{7}
+		}
+		split := uds.ByMaker(uds.BMW, out)
+		require.Equal(t, c.bmw, strings.Join(show(split[1:]), "|"))
+		require.Equal(t, show(split), show(uds.ByMaker(uds.BMW, split)), "once more changes nothing")
+		require.Equal(t, show(out), show(uds.ByMaker("", out)), "nobody's layout is not guessed")
+		for _, r := range split[1:] {
+			code, record, ok := uds.RecordOf(r)
+			require.True(t, ok)
+			require.Equal(t, out[0].Value.(reading.Code).Label, code.String())
+			require.Positive(t, record)
+			require.Equal(t, "612", r.ECU)
+			require.Equal(t, []uint64{7}, r.From)
+			require.Equal(t, !strings.HasSuffix(string(r.Key), "raw") && r.Key != "uds.19.04.F405", uds.Unconfirmed(r.Key), r.Key)
+		}
+	}
+	require.False(t, uds.Unconfirmed("uds.22.F190"))
 }
 
 func TestNegative(t *testing.T) {
