@@ -1,5 +1,5 @@
 // Package i18n gives the words people see, in Dutch, German, French and English. The words are data: one file per
-// language under messages/, all with the same keys.
+// language under messages/, all with the same keys, and one per language but English under names/.
 package i18n
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-//go:embed messages/*.yaml
+//go:embed messages/*.yaml names/*.csv
 var files embed.FS
 
 // Languages are the languages there are, English first: it is also what others fall back to.
@@ -23,6 +23,7 @@ var Languages = []string{"en", "nl", "de", "fr"}
 type Catalog struct {
 	lang     string
 	messages map[string]string
+	names    map[string]string // by English words; nil in English
 }
 
 // Load returns the catalog of lang ("nl", "nl_BE.UTF-8" and "nl-BE" all mean nl). An unknown language is an error that
@@ -43,7 +44,8 @@ func Load(lang string) (*Catalog, error) {
 	if err := yaml.UnmarshalWithOptions(b, &c.messages, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("i18n: %s: %w", base, err)
 	}
-	return c, nil
+	c.names, err = names(base)
+	return c, err
 }
 
 // FromEnv picks the language of the user's environment (LC_ALL, LC_MESSAGES, LANG in that order), "en" when it is none

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"html/template"
 	"io"
 	"strconv"
@@ -86,11 +85,7 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 			read.Rows = append(read.Rows, [2]string{c.Code, strings.Join(filled(c.Text, c.ECU), " · ")})
 		}
 		for _, r := range d.Readings {
-			value := r.Absent
-			if value == "" {
-				value = strings.TrimSpace(fmt.Sprint(display(r.Value, words), " ", unitName(r.Unit)))
-			}
-			read.Rows = append(read.Rows, [2]string{nonEmpty(r.Name, r.Key), strings.Join(filled(value, t("category."+r.Category), r.ECU), " · ")})
+			read.Rows = append(read.Rows, [2]string{nonEmpty(words.Name(r.Name), r.Key), strings.Join(filled(shown(r, words), t("category."+r.Category), r.ECU), " · ")})
 		}
 		parts = append(parts, read)
 	}

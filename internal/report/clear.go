@@ -43,11 +43,11 @@ func (t *Text) Clearing(c Clearing) error {
 	for _, u := range c.Units {
 		said := w.T("clear.done")
 		if !u.Cleared {
-			said = t.bad.Render(u.Error)
+			said = t.bad.Render(w.Name(u.Error))
 		}
 		t.Rows([][]string{{u.ECU, u.Service, said}})
 		if u.Hint != "" {
-			t.Line("      %s", t.dim.Render(u.Hint))
+			t.Line("      %s", t.dim.Render(w.Name(u.Hint)))
 		}
 	}
 	for _, part := range []struct {

@@ -39,25 +39,25 @@ func (t *Text) Decoded(d Decoded) error {
 		t.Line("%s", t.head.Render(nonEmpty(e.ECU, "-")))
 		t.Rows(rowsOf(e.Readings, func(i int) []string {
 			r := e.Readings[i]
-			v := r.Absent
+			v := t.words.Name(r.Absent)
 			switch {
 			case v != "":
 			case r.Label != "":
-				v = r.Label
+				v = t.words.Name(r.Label)
 			default:
-				v = strings.TrimSpace(display(r.Value, t.words) + " " + unitName(r.Unit))
+				v = strings.TrimSpace(display(r.Value, t.words) + " " + unitName(r.Unit, t.words))
 			}
 			if r.Note != "" {
-				v += " (" + r.Note + ")"
+				v += " (" + t.words.Name(r.Note) + ")"
 			}
-			return []string{r.Key, r.Name, v, t.words.T("tag." + r.Tag)}
+			return []string{r.Key, t.words.Name(r.Name), v, t.words.T("tag." + r.Tag)}
 		}))
 		t.Rows(rowsOf(e.DTCs, func(i int) []string { c := e.DTCs[i]; return []string{c.Code, t.states(DTC{States: c.States}), c.Text} }))
 		if e.NRC != nil {
-			t.Line("  %s", e.NRC.Name)
+			t.Line("  %s", t.words.Name(e.NRC.Name))
 		}
 		if e.Error != "" {
-			t.Line("  %s", t.bad.Render(e.Error))
+			t.Line("  %s", t.bad.Render(t.words.Name(e.Error)))
 		}
 	}
 	if d.Error != "" {

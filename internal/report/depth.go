@@ -38,6 +38,7 @@ type MonitorResult struct {
 type Performance struct {
 	ECU        string            `json:"ecu"`
 	Monitor    string            `json:"monitor"`
+	Name       string            `json:"name"` // English
 	Completed  reading.Quantity  `json:"completed"`
 	Conditions reading.Quantity  `json:"conditions"`
 	Ratio      *reading.Quantity `json:"ratio"` // null before the first time
@@ -158,7 +159,7 @@ func performance(s visit.Scan) []Performance {
 			if o.ECU != r.ECU || string(o.Key) != partner || !isNumber || done.Num == 0 && met.Num == 0 {
 				continue
 			}
-			one := Performance{ECU: r.ECU, Monitor: strings.Replace(field, "comp", "", 1), Completed: done, Conditions: met}
+			one := Performance{ECU: r.ECU, Monitor: strings.Replace(field, "comp", "", 1), Name: strings.Replace(r.Name, " completions", "", 1), Completed: done, Conditions: met}
 			if q, ok := reading.Scaled(done.Num, 1, max(met.Num, 1), 0, 1, ""); ok && met.Num > 0 {
 				one.Ratio = &q
 			}
@@ -217,8 +218,7 @@ func (t *Text) frames(d Document, c DTC) {
 		var rows [][]string
 		for _, v := range f.Values {
 			if v.Absent == "" {
-				rows = append(rows, []string{"    " + strings.TrimSuffix(v.Name, " (freeze frame)"),
-					strings.TrimSpace(display(v.Value, t.words) + " " + unitName(v.Unit)), v.Tag})
+				rows = append(rows, []string{"    " + t.words.Name(strings.TrimSuffix(v.Name, " (freeze frame)")), shown(v, t.words), t.words.T("tag." + v.Tag)})
 			}
 		}
 		t.Rows(rows)
@@ -235,8 +235,8 @@ func (t *Text) monitors(d Document) {
 	for _, m := range d.MonitorResults {
 		counts[m.Result]++
 		if m.Result == obd.Failed.String() {
-			rows = append(rows, []string{m.ECU, m.Name, t.bad.Render(t.words.T("monitor.failed")),
-				strings.TrimSpace(display(m.Value, t.words) + " " + unitName(m.Unit)), limits(m, t)})
+			rows = append(rows, []string{m.ECU, t.words.Name(m.Name), t.bad.Render(t.words.T("monitor.failed")),
+				strings.TrimSpace(display(m.Value, t.words) + " " + unitName(m.Unit, t.words)), limits(m, t)})
 		}
 	}
 	t.Heading("scan.monitors")
@@ -252,23 +252,4 @@ func limits(m MonitorResult, t *Text) string {
 		return display(v, t.words)
 	}
 	return side(m.Min) + " … " + side(m.Max)
-}
-
-// software writes the calibrations of each ECU.
-func (t *Text) software(d Document) {
-	var rows [][]string
-	for _, s := range d.Software {
-		for _, c := range s.Calibrations {
-			rows = append(rows, []string{s.ECU, s.Name, c.ID, c.CVN})
-		}
-		for _, i := range s.Identification {
-			if slices.Contains([]string{"F187", "F188", "F189", "F194", "F195"}, i.DID) {
-				rows = append(rows, []string{s.ECU, s.Name, i.Name, display(i.Value, t.words)})
-			}
-		}
-	}
-	if len(rows) > 0 {
-		t.Heading("scan.software")
-		t.Rows(rows)
-	}
 }

@@ -99,6 +99,9 @@ type OdometerSource struct {
 	ECU        string           `json:"ecu"`
 	Km         reading.Quantity `json:"km"`
 	Comparable bool             `json:"comparable"`
+	// Unconfirmed: no recorded reply of a real car has shown this place.
+	Unconfirmed bool `json:"unconfirmed,omitempty"`
+	name        string
 }
 
 // Reading is one value. Value is a number, a string, true/false, or null with Absent saying why.
@@ -112,6 +115,7 @@ type Reading struct {
 	Tag      string `json:"tag"`
 	Category string `json:"category"`
 	Raw      string `json:"raw,omitempty"`
+	Note     string `json:"note,omitempty"` // a caution in English: a counter at its end
 }
 
 // Withheld counts the values of one category that no upload will ever carry.
@@ -175,7 +179,7 @@ func orEmpty[T any](s []T) []T {
 func readingOf(r reading.Reading, tag policy.Tag) Reading {
 	out := Reading{
 		Key: string(r.Key), Name: r.Name, ECU: r.ECU, Tag: tag.Class.String(), Category: categoryName(tag),
-		Raw: strings.ToUpper(hex.EncodeToString(r.Raw)),
+		Raw: strings.ToUpper(hex.EncodeToString(r.Raw)), Note: obd.Note(r),
 	}
 	switch v := r.Value.(type) {
 	case reading.Quantity:
@@ -275,6 +279,7 @@ func mileage(v odometer.Verdict) Odometer {
 	}
 	for i, s := range v.Sources {
 		src := OdometerSource{Source: SourceName(s.Key), ECU: s.ECU, Km: s.Km, Comparable: s.Comparable}
+		src.name, src.Unconfirmed = sourceOf(s)
 		o.Sources = append(o.Sources, src)
 		if i == v.Chosen {
 			km := s.Km
@@ -282,6 +287,24 @@ func mileage(v odometer.Verdict) Odometer {
 		}
 	}
 	return o
+}
+
+// sourceOf is what a source is, in English, and whether its place is not confirmed.
+func sourceOf(s odometer.Source) (name string, unconfirmed bool) {
+	if f, ok := obd.FieldOf(s.Key); ok {
+		return f.Name, false
+	}
+	for _, row := range odometer.Makers() {
+		if row.Key() == s.Key && row.Address().ECU() == s.ECU {
+			return row.ECU, !row.Verified
+		}
+	}
+	for _, f := range obfcm.Fields() {
+		if f.Key == s.Key {
+			return f.Name, false
+		}
+	}
+	return "", false
 }
 
 // SourceName is a key as technicians write it: obd.01.A6 is "01A6", uds.22.F4A6 "22F4A6"; others stay as they are.

@@ -53,10 +53,7 @@ func (s *Screen) Show(m Moment) error {
 	w := s.t.words
 	rows := [][]string{{w.T("live.ecu"), w.T("live.value"), "", w.T("live.least"), w.T("live.most"), ""}}
 	for _, r := range m.Readings {
-		value, least, most := r.Absent, "", ""
-		if r.Absent == "" {
-			value = strings.TrimSpace(display(r.Value, w) + " " + unitName(r.Unit))
-		}
+		value, least, most := shown(r, w), "", ""
 		if q, ok := r.Value.(reading.Quantity); ok {
 			x := s.seen(r.ECU+"/"+r.Key, q)
 			least, most = x.low.Round(2), x.high.Round(2)
@@ -65,11 +62,11 @@ func (s *Screen) Show(m Moment) error {
 		if r.Tag != policy.Technical.String() {
 			tag = w.T("tag." + r.Tag)
 		}
-		rows = append(rows, []string{r.ECU, r.Name, value, least, most, tag})
+		rows = append(rows, []string{r.ECU, w.Name(r.Name), value, least, most, tag})
 	}
 	lines := append([]string{s.t.head.Render(s.head)}, table(rows)...)
 	for _, e := range m.Errors {
-		lines = append(lines, s.t.bad.Render("  "+strings.TrimSpace(e.ECU+" "+e.Request+" "+e.Error)))
+		lines = append(lines, s.t.bad.Render("  "+strings.TrimSpace(e.ECU+" "+e.Request+" "+w.Name(e.Error))))
 	}
 	lines = append(lines, s.t.dim.Render(w.T("live.foot", m.Seconds)))
 	return s.draw(lines)
@@ -118,14 +115,10 @@ func (s *Screen) draw(lines []string) error {
 // Moment writes a line for every value: for a pipe or a file.
 func (t *Text) Moment(m Moment) error {
 	for _, r := range m.Readings {
-		value := r.Absent
-		if value == "" {
-			value = strings.TrimSpace(display(r.Value, t.words) + " " + unitName(r.Unit))
-		}
-		t.Line("%.1f\t%s\t%s\t%s\t%s", m.Seconds, r.ECU, r.Name, value, t.words.T("tag."+r.Tag))
+		t.Line("%.1f\t%s\t%s\t%s\t%s", m.Seconds, r.ECU, t.words.Name(r.Name), shown(r, t.words), t.words.T("tag."+r.Tag))
 	}
 	for _, e := range m.Errors {
-		t.Line("%.1f\t%s\t%s\t%s", m.Seconds, nonEmpty(e.ECU, "-"), e.Request, e.Error)
+		t.Line("%.1f\t%s\t%s\t%s", m.Seconds, nonEmpty(e.ECU, "-"), e.Request, t.words.Name(e.Error))
 	}
 	return t.err
 }

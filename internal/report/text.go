@@ -105,15 +105,14 @@ func (t *Text) Scan(d Document) error {
 		{w.T("scan.protocol"), nonEmpty(d.Protocol, w.T("unknown"))},
 		{w.T("scan.mil"), mil},
 	})
-	t.Heading("scan.ecus")
-	t.Rows(rowsOf(d.ECUs, func(i int) []string { return []string{d.ECUs[i].Address, d.ECUs[i].Name} }))
 	t.codes(d)
 	t.readiness(d)
 	t.monitors(d)
-	t.consumption(d)
+	t.performance(d)
 	t.mileage(d)
-	t.software(d)
+	t.consumption(d)
 	t.values(d)
+	t.software(d)
 	for i, h := range d.Withheld {
 		if i == 0 {
 			t.Heading("scan.tags")
@@ -129,9 +128,9 @@ func (t *Text) Scan(d Document) error {
 
 func (t *Text) errors(missing []visit.ReadError) {
 	for _, e := range missing {
-		t.Rows([][]string{{nonEmpty(e.ECU, "-"), e.Request, e.Error}})
+		t.Rows([][]string{{nonEmpty(e.ECU, "-"), e.Request, t.words.Name(e.Error)}})
 		if e.Hint != "" {
-			t.Line("      %s", t.dim.Render(e.Hint))
+			t.Line("      %s", t.dim.Render(t.words.Name(e.Hint)))
 		}
 	}
 }
@@ -170,22 +169,31 @@ func (t *Text) states(c DTC) string {
 	return strings.Join(names, ", ")
 }
 
+// readiness names every monitor there can be: what is not fitted cannot fail an inspection.
 func (t *Text) readiness(d Document) {
 	if d.Readiness == nil {
 		return
 	}
-	t.Heading("scan.readiness")
-	var ready, not []string
+	w := t.words
+	kind := w.T("readiness.spark")
+	if d.Readiness.Compression {
+		kind = w.T("readiness.compression")
+	}
+	t.Heading("scan.readiness", kind)
+	var ready, not, none []string
 	for _, m := range d.Readiness.Monitors {
+		name := w.Name(m.Name)
 		switch {
 		case !m.Supported:
+			none = append(none, name)
 		case m.Complete:
-			ready = append(ready, m.Name)
+			ready = append(ready, name)
 		default:
-			not = append(not, m.Name)
+			not = append(not, name)
 		}
 	}
-	t.Rows([][]string{{t.words.T("ready"), nonEmpty(strings.Join(ready, ", "), "-")}, {t.words.T("not-ready"), nonEmpty(strings.Join(not, ", "), "-")}})
+	list := func(names []string) string { return nonEmpty(strings.Join(names, ", "), "-") }
+	t.Rows([][]string{{w.T("ready"), list(ready)}, {w.T("not-ready"), list(not)}, {w.T("not-fitted"), list(none)}})
 }
 
 func (t *Text) consumption(d Document) {
@@ -195,19 +203,28 @@ func (t *Text) consumption(d Document) {
 		t.Line("  %s", w.T("obfcm."+d.OBFCM.Reason))
 		return
 	}
-	rows := [][]string{{w.T("verdict"), strings.TrimSpace(w.T("obfcm."+d.OBFCM.Verdict) + " " + strings.Join(d.OBFCM.Reasons, ", "))}}
-	add := func(name string, q fmt.Stringer, ok bool) {
-		if ok {
+	o := d.OBFCM
+	rows := [][]string{{w.T("verdict"), w.T("obfcm." + o.Verdict)}}
+	for _, r := range o.Reasons {
+		rows = append(rows, []string{"", t.Reason("obfcm-reason.", r)})
+	}
+	add := func(name string, q *reading.Quantity) {
+		if q != nil {
 			rows = append(rows, []string{name, q.String()})
 		}
 	}
-	o := d.OBFCM
-	add(w.T("obfcm.total-distance"), o.TotalDistance, o.TotalDistance != nil)
-	add(w.T("obfcm.total-fuel"), o.TotalFuel, o.TotalFuel != nil)
-	add(w.T("obfcm.recent-distance"), o.RecDistance, o.RecDistance != nil)
-	add(w.T("obfcm.recent-fuel"), o.RecFuel, o.RecFuel != nil)
+	add(w.T("obfcm.total-distance"), o.TotalDistance)
+	add(w.T("obfcm.total-fuel"), o.TotalFuel)
+	add(w.T("obfcm.recent-distance"), o.RecDistance)
+	add(w.T("obfcm.recent-fuel"), o.RecFuel)
 	for _, k := range sortedKeys(o.More) {
-		add(k, o.More[k].Value, o.More[k].Value != nil)
+		name := k
+		for _, f := range obfcm.Fields() {
+			if string(f.Key) == "obfcm."+k {
+				name = w.Name(f.Name)
+			}
+		}
+		add(name, o.More[k].Value)
 	}
 	t.Rows(rows)
 	if o.Layout != "" {
@@ -216,47 +233,12 @@ func (t *Text) consumption(d Document) {
 	t.errors(slices.DeleteFunc(slices.Clone(d.Errors), func(e visit.ReadError) bool { return !aboutRecord(e) }))
 }
 
-// mileage leaves the consumption record out: it has its own section, and this one must not tell whether it was read.
-func (t *Text) mileage(d Document) {
-	w := t.words
-	t.Heading("scan.mileage")
-	km := w.T("none-read")
-	if d.Mileage.Km != nil {
-		km = d.Mileage.Km.String() + " (" + d.Mileage.Source + ")"
+// Reason is a stable key in words; one nobody has words for is shown as it is.
+func (t *Text) Reason(prefix, key string) string {
+	if t.words.Has(prefix + key) {
+		return t.words.T(prefix + key)
 	}
-	t.Rows([][]string{{km, w.T("odometer." + d.Mileage.Verdict)}})
-	if len(d.Mileage.Sources) > 1 {
-		t.Rows(rowsOf(d.Mileage.Sources, func(i int) []string {
-			s := d.Mileage.Sources[i]
-			return []string{"", s.Source, s.ECU, s.Km.String()}
-		}))
-	}
-}
-
-func (t *Text) values(d Document) {
-	var rows [][]string
-	for _, r := range d.Readings {
-		if r.Absent != "" || elsewhere(r.Key) {
-			continue
-		}
-		rows = append(rows, []string{r.ECU, r.Name, strings.TrimSpace(fmt.Sprint(display(r.Value, t.words), " ", unitName(r.Unit))), r.Tag, t.Category(r.Category)})
-	}
-	t.Heading("scan.values")
-	t.Rows(rows)
-}
-
-// elsewhere reports values that a section of their own has, and the lists of what an ECU supports, which say nothing about
-// the vehicle's state.
-func elsewhere(key string) bool {
-	for _, prefix := range []string{"obfcm.", "odometer", "obd.02.", "obd.06.", "uds.22.F6", "uds.19.", "obd.09.08.", "obd.09.0B.", "uds.22.F808.", "uds.22.F80B.",
-		"obd.01.01", "obd.01.41", "uds.22.F401", "uds.22.F441"} {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	id := key[strings.LastIndex(key, ".")+1:]
-	return len(id) >= 2 && strings.Contains("00 20 40 60 80 A0 C0 E0", id[len(id)-2:]) &&
-		(strings.HasPrefix(key, "obd.0") || strings.HasPrefix(key, "uds.22.F4") || strings.HasPrefix(key, "uds.22.F8"))
+	return key
 }
 
 // Category is a category's name for people.
@@ -265,6 +247,17 @@ func (t *Text) Category(c string) string {
 		return t.words.T(key)
 	}
 	return c
+}
+
+// shown is a value as people read it, with its unit.
+func shown(r Reading, w *i18n.Catalog) string {
+	if r.Absent != "" {
+		return w.Name(r.Absent)
+	}
+	if text, ok := r.Value.(string); ok {
+		return w.Name(text)
+	}
+	return strings.TrimSpace(display(r.Value, w) + " " + unitName(r.Unit, w))
 }
 
 func display(v any, w *i18n.Catalog) string {
@@ -281,14 +274,17 @@ func display(v any, w *i18n.Catalog) string {
 }
 
 // unitName is a unit as people write it.
-func unitName(u string) string {
+func unitName(u string, w *i18n.Catalog) string {
 	switch u {
 	case "degC":
 		return "°C"
 	case "deg":
 		return "°"
-	case "bool", "enum", "bitmap", "count":
+	case "bool", "enum", "bitmap", "count", "ratio":
 		return ""
+	}
+	if key := "unit." + u; w.Has(key) {
+		return w.T(key)
 	}
 	return u
 }
