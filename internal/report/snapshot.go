@@ -84,10 +84,11 @@ func (t *Text) snapshots(d Document, c DTC) {
 		var rows [][]string
 		for _, v := range s.Values {
 			name, _, _ := strings.Cut(v.Name, " (snapshot ")
+			name = t.words.Name(name)
 			if v.Unconfirmed {
 				name += ", " + t.words.T("scan.unconfirmed")
 			}
-			text := strings.TrimSpace(display(v.Value, t.words) + " " + unitName(v.Unit))
+			text := shown(v.Reading, t.words)
 			if v.Absent != "" {
 				continue
 			}
@@ -97,7 +98,7 @@ func (t *Text) snapshots(d Document, c DTC) {
 					text = t.words.T("scan.bytes", n)
 				}
 			}
-			rows = append(rows, []string{"    " + name, text, v.Tag})
+			rows = append(rows, []string{"    " + name, text, t.words.T("tag." + v.Tag)})
 		}
 		t.Rows(rows)
 	}
