@@ -163,7 +163,13 @@ func TestCanaries(t *testing.T) {
 	say("ledger", "verify")
 	say("consent", "withdraw", "--visit", id, "--purpose", "service")
 	say("upload")
-	say("doctor")
+	say("doctor", "--bundle", filepath.Join(s.dir, "support.zip"))
+	bundle, err := os.ReadFile(filepath.Join(s.dir, "support.zip"))
+	require.NoError(t, err)
+	require.Contains(t, string(bundle), `"ledger_entries"`, "packed: nothing would be found in it")
+	require.Empty(t, found(bundle, []canary{newCanary("VIN", []byte("WVWZZZCD0NW000001"), true), newCanary("end of the VIN", []byte("NW000001"), true),
+		newCanary("visit", []byte(id), true), newCanary("recipient", []byte("Dealer"), true), newCanary("address", []byte("127.0.0.1"), true),
+		newCanary("directory", []byte(s.dir), true)}), "in the file for support")
 	say("visit", "close", id)
 
 	require.Contains(t, l.heard(), "POST /v1/envelopes HTTP/1.1")
@@ -211,7 +217,7 @@ func carCanaries(t testing.TB) (all []canary) {
 func TestNothingAboutWhatStayedGoesOut(t *testing.T) {
 	t.Parallel()
 	other := driven(t)
-	type session struct{ report, dry, sent, printed string }
+	type session struct{ report, dry, sent, printed, exported, bundle string }
 	run := func(car, order string) session {
 		s, l := newShop(t), newLiar(t, "BE")
 		var printed strings.Builder
@@ -224,10 +230,15 @@ func TestNothingAboutWhatStayedGoesOut(t *testing.T) {
 		say("recipient", "add", l.file, "--agreement", "DPA 2026-07")
 		id := say("visit", "open", "--order", order)
 		say("consent", "record", "--purpose", "service=yes", "--purpose", "obfcm=yes", "--purpose", "quality=yes", "--evidence", "paper form 7")
-		report := say("scan", "sim:"+car, "--visit", id)
+		record := filepath.Join(s.dir, "car.log")
+		report := say("scan", "sim:"+car, "--visit", id, "--record", record)
 		dry := say("upload", "--dry-run")
 		printed.WriteString(say("upload"))
-		return session{report, random(dry), random(l.heard()), random(printed.String())}
+		exported := say("classify", "--to", "candump", "--only", "technical", record) + say("classify", "--to", "jsonl", "--mask", "personal", record)
+		say("doctor", "--bundle", filepath.Join(s.dir, "support.zip"))
+		bundle, err := os.ReadFile(filepath.Join(s.dir, "support.zip"))
+		require.NoError(t, err)
+		return session{report, random(dry), random(l.heard()), random(printed.String()), exported, random(string(bundle))}
 	}
 	same := filepath.Join(t.TempDir(), "golf8.yaml")
 	text, err := fs.ReadFile(fixtures.Vehicles(), "golf8.yaml")
@@ -240,6 +251,10 @@ func TestNothingAboutWhatStayedGoesOut(t *testing.T) {
 	require.Equal(t, one.dry, two.dry, "the envelopes differ")
 	require.Equal(t, one.sent, two.sent, "what went over the wire differs")
 	require.Equal(t, one.printed, two.printed, "what was printed differs")
+	require.Greater(t, strings.Count(one.exported, "7E8"), 200)
+	require.Equal(t, one.exported, two.exported, "what a recording lets through differs")
+	require.Contains(t, one.bundle, `"ledger_entries"`)
+	require.Equal(t, one.bundle, two.bundle, "the file for support differs")
 }
 
 // random replaces what is different each time by nature: receipt and visit numbers and with them the content hashes, the
@@ -248,7 +263,7 @@ func random(s string) string {
 	for _, r := range []struct{ what, by string }{
 		{`\b[0-9a-f]{64}\b`, "H"}, {`"receipt":"[rq]-?[a-z0-9]+"`, `"receipt":"R"`}, {`receipt r[a-z0-9]{20}`, "receipt R"},
 		{`\bv[a-z2-7]{12}\b`, "V"}, {`sha256 [0-9a-f]{16}…`, "sha256 H"}, {`time=\S+ `, ""}, {`signed \S+, key [0-9a-f]{16}`, "signed"},
-		{`127\.0\.0\.1:\d+`, "HOST"}, {`/[^\s"]*/(golf8|driven)\.yaml`, "CAR"}, {`\b\d+(\.\d+)?(ms|µs|s)\b`, "T"},
+		{`127\.0\.0\.1:\d+`, "HOST"}, {`"free_gb": \d+`, ""}, {`bundle" to "\S+"`, ""}, {`/\S*/support\.zip`, "ZIP"}, {`/[^\s"]*/(golf8|driven)\.yaml`, "CAR"}, {`\b\d+(\.\d+)?(ms|µs|s)\b`, "T"},
 	} {
 		s = regexp.MustCompile(r.what).ReplaceAllString(s, r.by)
 	}

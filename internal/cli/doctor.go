@@ -19,19 +19,32 @@ import (
 )
 
 func (p *program) doctor() *cobra.Command {
-	return &cobra.Command{
+	var bundle string
+	c := &cobra.Command{
 		Use: "doctor [LINK]", Short: "What is wrong, and what to type", Args: argsBetween(0, 1),
 		Long: `doctor looks at adapters, the state directory, keys, the log, recipients, certificates, the clock and free disk
 space. With a LINK it also opens that adapter and says what it is and what it cannot
 do; a vehicle on it is asked for its support maps. It changes nothing but makes the
-state directory when there is none.`,
-		Example: "  obdgate doctor\n  obdgate doctor elm:///dev/ttyUSB0",
-		RunE:    func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, "")) },
+state directory when there is none.
+
+--bundle FILE also writes a file for support: versions, what adapters can do, counts and error codes. It holds no
+name, no address, no VIN and nothing a vehicle said. It is a zip of plain text, listed when it is written; look
+at it before you send it.`,
+		Example: `  obdgate doctor
+  obdgate doctor elm:///dev/ttyUSB0
+  obdgate doctor elm:///dev/ttyUSB0 --bundle support.zip && unzip -p support.zip`,
+		RunE: func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, ""), bundle) },
 	}
+	c.Flags().StringVar(&bundle, "bundle", "", "also write a file for support, without anything personal")
+	return c
 }
 
-func (p *program) runDoctor(ctx context.Context, uri string) error {
-	var checks []report.Check
+func (p *program) runDoctor(ctx context.Context, uri, bundle string) error {
+	out, closeBundle, err := create(bundle)
+	if err != nil {
+		return err
+	}
+	checks, codes := []report.Check{}, []report.SupportCheck{}
 	add := func(name, found string, err error, hint string) {
 		c := report.Check{Name: name, OK: err == nil, Found: found, Hint: hint}
 		if err != nil {
@@ -40,8 +53,9 @@ func (p *program) runDoctor(ctx context.Context, uri string) error {
 			c.Hint = ""
 		}
 		checks = append(checks, c)
+		codes = append(codes, supportCheck(name, uri, err))
 	}
-	p.checkAdapters(ctx, uri, add)
+	adapters := p.checkAdapters(ctx, uri, add)
 	p.checkState(ctx, add)
 	rules, err := p.rules()
 	if err == nil && len(rules.Lint()) > 0 {
@@ -53,12 +67,18 @@ func (p *program) runDoctor(ctx context.Context, uri string) error {
 	} else {
 		err = report.NewText(p.Out, p.words).Doctor(checks)
 	}
+	if out != nil && err == nil {
+		err = p.writeBundle(ctx, out, bundle, report.NewSupport(rules), codes, adapters)
+	}
+	if err = errors.Join(err, closeBundle()); err != nil {
+		return err
+	}
 	for _, c := range checks {
-		if !c.OK && err == nil {
+		if !c.OK {
 			return fail(exitConfig, "do what stands behind the arrows above", errors.New(p.words.T("doctor.bad")))
 		}
 	}
-	return err
+	return nil
 }
 
 func versionOf(p *policy.Policy) string {
@@ -70,7 +90,8 @@ func versionOf(p *policy.Policy) string {
 
 type addCheck func(name, found string, err error, hint string)
 
-func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) {
+// checkAdapters returns what it found out of the adapter at uri.
+func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) []report.SupportAdapter {
 	found, err := candidates()
 	what := strings.Join(found, ", ")
 	if what == "" {
@@ -78,23 +99,27 @@ func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) {
 	}
 	add("adapters", what, err, "")
 	if uri == "" {
-		return
+		return nil
 	}
 	l, err := p.links().Open(ctx, uri)
 	if err != nil {
 		_, hint := exitOf(err)
 		add(uri, "", err, hint)
-		return
+		return nil
 	}
-	caps := l.Caps()
+	caps, scheme := l.Caps(), ""
+	scheme, _, _ = link.Split(uri)
+	known := report.SupportAdapter{Link: report.Plain(scheme), Chip: "other"}
 	if e, ok := l.(*elm327.Link); ok {
 		checkELM(ctx, uri, e, add)
+		known = supportAdapter(scheme, e.Known())
 	} else {
 		add(uri, caps.Adapter, nil, "")
 	}
 	if err := l.Close(); err != nil {
 		add(uri, "", err, "")
 	}
+	return []report.SupportAdapter{known}
 }
 
 // checkELM says what an adapter is and what it cannot do, by trying.

@@ -1,10 +1,13 @@
 package elm327
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"obdgate/internal/link"
@@ -39,6 +42,18 @@ func (o Options) recall() map[string]Record {
 		return map[string]Record{}
 	}
 	return all
+}
+
+// Remembered returns the records kept in Dir without the ports they belong to, in no meaningful order.
+func (o Options) Remembered() []Record {
+	var out []Record
+	for _, r := range o.recall() {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b Record) int {
+		return cmp.Or(strings.Compare(a.Adapter, b.Adapter), strings.Compare(a.STN, b.STN), cmp.Compare(a.Baud, b.Baud), cmp.Compare(a.Trip, b.Trip))
+	})
+	return out
 }
 
 // store keeps the record of one port. What cannot be written is forgotten.
