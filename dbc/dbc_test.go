@@ -11,6 +11,7 @@ import (
 
 	"obdgate/dbc"
 	"obdgate/internal/frame"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

@@ -156,6 +156,7 @@ func TestEachRuleCanBeBroken(t *testing.T) {
 		{"a secret revealed later", add("internal/codec/more.go", "package codec\nfunc f(s interface{ Reveal() string }) func() string { return s.Reveal }\n"),
 			"internal/codec uses .Reveal"},
 		{"an init function", add("internal/codec/more.go", "package codec\nfunc init() {}\n"), "internal/codec/more.go:2: init function"},
+		{"property tests with other cases each time", add("internal/codec/codec_test.go", "package codec\nimport _ \"pgregory.net/rapid\"\n"), "internal/codec/codec_test.go:2: internal/codec imports pgregory.net/rapid without obdgate/internal/pinned"},
 		{"a method called init", add("internal/codec/more.go", "package codec\ntype t int\nfunc (t) init() {}\n"), ""},
 		{"a drawer", func(files map[string]string, r *rules) {
 			files["internal/util/x.go"] = "package util\n"

@@ -76,7 +76,7 @@ func (r *rules) room(dir string) *room {
 func check(t *tree, r *rules) []violation {
 	var found []violation
 	for _, rule := range []func(*tree, *rules) []violation{
-		checkTable, checkRooms, checkOrder, checkNever, checkLocal, checkUnused, checkPackages, checkPure, checkCalls, checkForm,
+		checkTable, checkRooms, checkOrder, checkNever, checkLocal, checkUnused, checkPackages, checkPure, checkCalls, checkForm, checkPinned,
 	} {
 		found = append(found, rule(t, r)...)
 	}
@@ -351,6 +351,26 @@ func checkCalls(t *tree, r *rules) (found []violation) {
 	return found
 }
 
+// pins: importing the one asks for importing the other, in the same package.
+var pins = map[string]string{"pgregory.net/rapid": "obdgate/internal/pinned"}
+
+// checkPinned: property tests have the same cases every time.
+func checkPinned(t *tree, _ *rules) (found []violation) {
+	for _, dir := range t.dirs() {
+		has, where := map[string]bool{}, map[string]string{}
+		for _, i := range t.imports(t.pkgs[dir]) {
+			has[i.path], where[i.path] = true, i.where
+		}
+		for path, pin := range pins {
+			if own, _ := local(pin); has[path] && !has[pin] && own != dir {
+				found = append(found, violation{where[path], dir + " imports " + path + " without " + pin,
+					"a property test that draws other cases each time fails for the wrong person; import it for its effect"})
+			}
+		}
+	}
+	return found
+}
+
 // checkForm: names, init functions, imports that hide where a name comes from or act by being imported.
 func checkForm(t *tree, r *rules) (found []violation) {
 	for _, dir := range t.dirs() {
@@ -366,7 +386,8 @@ func checkForm(t *tree, r *rules) (found []violation) {
 				continue
 			}
 			for _, d := range f.ast.Decls {
-				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				room := r.room(dir)
+				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" && (room == nil || !room.tests) {
 					found = append(found, violation{t.at(fn), "init function",
 						"a program that does things before main cannot be read from main; make it a call"})
 				}

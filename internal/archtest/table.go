@@ -5,6 +5,7 @@ package archtest
 var house = rules{
 	rooms: []room{
 		{dir: "internal/testtier", tests: true},
+		{dir: "internal/pinned", tests: true},
 
 		// What a bus says.
 		{dir: "internal/frame", pure: true},
@@ -168,7 +169,7 @@ var house = rules{
 		{path: "github.com/santhosh-tekuri/jsonschema/v6", rooms: []string{"internal/wire"}, why: "envelopes are validated there"},
 		{path: "github.com/stretchr/testify", rooms: []string{"internal/link/linktest"}, why: "test support stays out of the product"},
 		{path: "go.uber.org/goleak", rooms: []string{"internal/link/linktest"}, why: "test support stays out of the product"},
-		{path: "pgregory.net/rapid", why: "test support stays out of the product"},
+		{path: "pgregory.net/rapid", rooms: []string{"internal/pinned"}, why: "test support stays out of the product"},
 	},
 
 	clocks: []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Local",

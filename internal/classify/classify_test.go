@@ -19,6 +19,7 @@ import (
 	"obdgate/internal/canlog/pcapng"
 	"obdgate/internal/classify/loggen"
 	"obdgate/internal/frame"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/policy"
 
 	"github.com/stretchr/testify/require"

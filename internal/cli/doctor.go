@@ -32,7 +32,7 @@ name, no address, no VIN and nothing a vehicle said. It is a zip of plain text, 
 at it before you send it.`,
 		Example: `  obdgate doctor
   obdgate doctor elm:///dev/ttyUSB0
-  obdgate doctor elm:///dev/ttyUSB0 --bundle support.zip && unzip -p support.zip`,
+  obdgate doctor elm:///dev/ttyUSB0 --bundle support.zip`,
 		RunE: func(c *cobra.Command, args []string) error { return p.runDoctor(c.Context(), first(args, ""), bundle) },
 	}
 	c.Flags().StringVar(&bundle, "bundle", "", "also write a file for support, without anything personal")

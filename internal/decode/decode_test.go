@@ -13,6 +13,7 @@ import (
 	"obdgate/internal/decode"
 	"obdgate/internal/isotp"
 	"obdgate/internal/obd"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

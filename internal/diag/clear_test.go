@@ -11,6 +11,7 @@ import (
 	"obdgate/internal/diag"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/sim"
 )
 

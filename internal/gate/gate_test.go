@@ -15,6 +15,7 @@ import (
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
 	"obdgate/internal/obfcm"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 	"obdgate/internal/recipient"

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"obdgate/internal/isotp"
+	_ "obdgate/internal/pinned"
 )
 
 // talk lets a Sender send payload to a Receiver on stepped time. disturb may change the list of the sender's frames that

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"obdgate/internal/obd"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"obdgate/internal/obfcm"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"obdgate/internal/odometer"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

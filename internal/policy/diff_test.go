@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"testing"
 
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"

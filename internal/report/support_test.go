@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"testing"
 
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/policy"
 	"obdgate/internal/report"
 

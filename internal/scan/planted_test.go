@@ -9,6 +9,7 @@ import (
 	"obdgate/internal/consent"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/scan"
 
 	"github.com/stretchr/testify/require"

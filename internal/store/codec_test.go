@@ -7,6 +7,7 @@ import (
 
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 	"obdgate/internal/vin"
 	"obdgate/internal/visit"

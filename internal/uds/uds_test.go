@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"obdgate/internal/obd"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 	"obdgate/internal/uds"
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	_ "obdgate/internal/pinned"
+
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )

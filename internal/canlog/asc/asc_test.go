@@ -12,6 +12,7 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/asc"
 	"obdgate/internal/frame"
+	_ "obdgate/internal/pinned"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"

@@ -13,6 +13,7 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/blf"
 	"obdgate/internal/frame"
+	_ "obdgate/internal/pinned"
 
 	"github.com/klauspost/compress/zlib"
 	"github.com/stretchr/testify/require"
