@@ -88,6 +88,9 @@ type Request struct {
 	// Expect is how many ECUs are known to have an answer; the question ends when so many have answered. 0 = unknown,
 	// wait for everyone. A physical request always expects one.
 	Expect int
+	// Retried says that the caller asks again when nobody answers. An adapter then waits only as long as this vehicle has
+	// been seen to need.
+	Retried bool
 	// Frames is how many frames the answers took when the same question was asked before, for adapters that wait less
 	// when they know; 0 = unknown. Too small a number costs a repetition, never an answer.
 	Frames int

@@ -30,7 +30,7 @@ func (c *Conn) hint(to Target, frames int) {
 		return
 	}
 	ex := &c.ex
-	hint := link.Hint{Frames: frames, Answers: ex.req.Expect}
+	hint := link.Hint{Frames: frames, Answers: ex.req.Expect, Quick: ex.req.Retried && ex.only == nil}
 	if ex.caps.Protocol != "" && !to.Legacy {
 		hint.Wait = c.p2
 	}

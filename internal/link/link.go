@@ -82,7 +82,10 @@ type Hint struct {
 	Wait    time.Duration // how long the vehicle may take to begin, 0 = adapter's default
 	Accept  []uint32      // identifiers that may answer, nil = the adapter's normal OBD filter
 	FlowTo  uint32        // identifier that flow control must use, 0 = the standard pair of the answering ECU
-	Ext     *byte         // ISO-TP extended address byte in front of every PCI sent, nil = normal addressing (BMW, MINI)
+	// Quick: the caller asks again when nobody answers, so an adapter that has seen how fast this vehicle is may wait no
+	// longer than that. Without it silence is believed only after Wait.
+	Quick bool
+	Ext   *byte // ISO-TP extended address byte in front of every PCI sent, nil = normal addressing (BMW, MINI)
 }
 
 // Hinter is implemented by links that can use a Hint. SetHint applies to the next Send only.

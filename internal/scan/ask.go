@@ -73,6 +73,9 @@ func (r *reader) decoded(req []byte, got []diag.Answer) []answer {
 		}
 		r.used[a.Addr.ECU()] += len(a.From)
 		one := answer{ecu: e, err: a.Err}
+		if req[0] == 0x22 {
+			e.learnDIDs(a.Err)
+		}
 		if a.Err == nil {
 			one.readings, one.err = answerOf(req, a)
 			for i := range one.readings {
@@ -99,6 +102,7 @@ const maxSilence = 3
 // put asks q of the ECUs meant, and once more each that stays silent: one lost frame must not make a control unit look as
 // if it had nothing to say.
 func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) ([]answer, error) {
+	q.Retried = c != unknown
 	answers, err := r.ask(ctx, q)
 	if err != nil || c == unknown {
 		return answers, err
@@ -153,7 +157,7 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 		return nil
 	}
 	q := r.target(who)
-	q.Payload = payload
+	q.Payload, q.Retried = payload, true
 	answers, err := r.ask(ctx, q)
 	if err != nil {
 		return err

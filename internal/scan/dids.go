@@ -116,6 +116,17 @@ func (r *reader) oneDID(ctx context.Context, e *ecu, id uint16, c claim) ([]answ
 	return answers, nil
 }
 
+// learnDIDs looks at an answer to service 22: a refusal of the service, not of the identifier, holds for every identifier.
+func (e *ecu) learnDIDs(err error) {
+	var n *diag.Negative
+	switch {
+	case err == nil:
+		e.heardDIDs, e.noDIDs = true, false
+	case errors.As(err, &n) && (n.Code == nrcNoService || n.Code == nrcNoServiceHere) && !e.heardDIDs:
+		e.noDIDs = true
+	}
+}
+
 // gives reports whether an answer holds an identifier.
 func gives(answers []answer, id uint16) bool {
 	for _, a := range answers {

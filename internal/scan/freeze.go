@@ -92,7 +92,7 @@ func (r *reader) askFrozen(ctx context.Context, e *ecu, frame byte, pids []byte,
 	if !single {
 		asked = min(c, probable)
 	}
-	answers, err := r.put(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1}, []*ecu{e}, asked)
+	answers, err := r.put(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1, Frames: frozenFrames(pids)}, []*ecu{e}, asked)
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,23 @@ func (r *reader) askFrozen(ctx context.Context, e *ecu, frame byte, pids []byte,
 		}
 	}
 	return nil
+}
+
+// frozenFrames is how many CAN frames the answer takes, 0 when a length is not fixed. Which code a frame belongs to takes
+// two bytes.
+func frozenFrames(pids []byte) int {
+	n := 1
+	for _, id := range pids {
+		least, most, known := obd.Lengths(id)
+		if id == 0x02 {
+			least, most, known = 2, 2, true
+		}
+		if !known || least != most {
+			return 0
+		}
+		n += 2 + least
+	}
+	return framesOf(n)
 }
 
 // keepFrozen keeps the answers of one ECU (nil = everybody) and learns from its support maps.

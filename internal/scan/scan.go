@@ -50,15 +50,15 @@ const (
 	StepIdentity    Step = "identity"
 	StepCodes       Step = "codes"
 	StepValues      Step = "values"
-	StepMonitors    Step = "monitors"
 	StepSoftware    Step = "software"
+	StepMonitors    Step = "monitors"
 	StepEach        Step = "each"  // what only one control unit has, unit by unit
 	StepUnits       Step = "units" // control units beyond the emission ones
 	StepConsumption Step = "consumption"
 )
 
 // Steps are all steps of a plan, in order.
-var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepValues, StepMonitors, StepSoftware, StepEach, StepUnits,
+var Steps = []Step{StepBus, StepSupport, StepIdentity, StepCodes, StepValues, StepSoftware, StepMonitors, StepEach, StepUnits,
 	StepConsumption}
 
 // ErrNoPolicy: a scan without rules would tag nothing.
@@ -137,15 +137,16 @@ type reader struct {
 }
 
 // run asks everybody first and then each control unit by itself: an adapter has to be told whenever the address changes,
-// which costs as much as a question.
+// which costs as much as a question. Questions that may draw silence do not follow each other, since an adapter that has
+// learned how fast the vehicle is forgets it over one.
 func (r *reader) run(ctx context.Context) error {
 	for _, s := range []struct {
 		name Step
 		do   func(context.Context) error
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
-		{StepCodes, r.readReports}, {StepValues, r.readValues}, {StepMonitors, r.readFreezeFrames}, {StepMonitors, r.readMonitors},
-		{StepSoftware, r.readSoftware}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage},
+		{StepCodes, r.readReports}, {StepValues, r.readValues}, {StepValues, r.readFreezeFrames},
+		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage},
 		{StepUnits, r.visitEach}, {StepConsumption, r.readConsumption},
 	} {
 		if r.o.Progress != nil && s.name != r.shown {
@@ -199,6 +200,13 @@ func (r *reader) findBus(ctx context.Context) error {
 	r.s.Protocol = bus.Protocol
 	for _, a := range bus.ECUs {
 		r.ecu(a)
+	}
+	for asked, answers := range bus.Heard {
+		for _, a := range answers {
+			if asked[0] == 0x22 {
+				r.ecu(a.Addr).learnDIDs(a.Err)
+			}
+		}
 	}
 	return nil
 }

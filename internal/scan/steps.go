@@ -155,7 +155,7 @@ func (r *reader) readVIN(ctx context.Context) error {
 		}
 	} else if len(who) > 0 {
 		q := r.target(who)
-		q.Payload = []byte{0x09, 0x02}
+		q.Payload, q.Frames = []byte{0x09, 0x02}, r.infoFrames(0x02, who)
 		answers, err := r.put(ctx, q, who, certain)
 		if err != nil {
 			return err
@@ -333,7 +333,7 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 	refused := map[*ecu]bool{} // that single PID: asking again would not help
 	if len(who) > 0 {
 		q := r.target(who)
-		q.Payload, q.Frames = payload, expectedFrames(who, payload)
+		q.Payload, q.Frames, q.Retried = payload, expectedFrames(who, payload), true
 		answers, err := r.ask(ctx, q)
 		if err != nil {
 			return err
@@ -413,12 +413,27 @@ func expectedFrames(who []*ecu, payload []byte) int {
 			}
 			n += 1 + least
 		}
-		total++
-		if n > 7 {
-			total += (n - 6 + 6) / 7
-		}
+		total += framesOf(n)
 	}
 	return total
+}
+
+// framesOf is how many CAN frames a message of n bytes takes.
+func framesOf(n int) int {
+	if n > 7 {
+		return 1 + (n-6+6)/7
+	}
+	return 1
+}
+
+// infoFrames is how many frames the answers to a question for an InfoType take, where SAE J1979 fixes their length, else 0:
+// the VIN has 17 characters, the name of an ECU 20.
+func (r *reader) infoFrames(id byte, who []*ecu) int {
+	n := map[byte]int{0x02: 3 + 17, 0x0A: 3 + 20}[id]
+	if n == 0 || r.bus.Functional.Legacy {
+		return 0
+	}
+	return len(who) * framesOf(n)
 }
 
 // readSoftware asks calibration ids, their verification numbers, names and the other identification that several ECUs
@@ -467,7 +482,7 @@ func (r *reader) softwareTypes() []byte {
 
 func (r *reader) software(ctx context.Context, id byte, who []*ecu) error {
 	q := r.target(who)
-	q.Payload = []byte{0x09, id}
+	q.Payload, q.Frames = []byte{0x09, id}, r.infoFrames(id, who)
 	answers, err := r.put(ctx, q, who, certain)
 	if err != nil {
 		return err

@@ -112,7 +112,8 @@ func (r *reader) findUnits(ctx context.Context, found func(*ecu) error) error {
 }
 
 // probe asks an address where there may be nobody, twice before it is taken to be empty: one lost frame must not hide a
-// control unit. An empty address is not asked again in this scan.
+// control unit. Both times as long as this vehicle's control units have been seen to need, and never less than ISO 14229-2
+// allows them (50 ms). An empty address is not asked again in this scan.
 func (r *reader) probe(ctx context.Context, a isotp.Address, req []byte) ([]answer, error) {
 	if e := r.known(a); e != nil {
 		return r.put(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1}, []*ecu{e}, probable)
@@ -121,7 +122,7 @@ func (r *reader) probe(ctx context.Context, a isotp.Address, req []byte) ([]answ
 		if slices.Contains(r.empty, a) {
 			break
 		}
-		answers, err := r.put(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1}, nil, unknown)
+		answers, err := r.ask(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1, Retried: true})
 		if err != nil || len(answers) > 0 {
 			return answers, err
 		}

@@ -58,6 +58,7 @@ type adapter struct {
 	tail   time.Duration // how long the adapter goes on waiting when everybody has answered, 0 = unknown
 	tails  int           // how often that was measured
 	uncut  int           // how often a character did not end its wait
+	asked  time.Duration // when the last command went out
 	grace  time.Duration // from the last answer to ending the wait; negative = it is not ended
 	have   settings
 	sums   checksums
@@ -141,10 +142,11 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 	a.rep.begin(cmd)
 	a.rep.track = t
 	a.grace = -1
-	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > 2*a.trip+4*time.Millisecond) && (a.tails > 0 || a.trip < cutTrip) {
+	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > 2*a.trip+4*time.Millisecond) && (a.tails > 0 || !a.remote()) {
 		a.grace = grace
 	}
 	began := a.now()
+	a.asked = began
 	if err := a.write(cmd + "\r"); err != nil {
 		return err
 	}
@@ -168,9 +170,6 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 	}
 	return err
 }
-
-// cutTrip is the longest round trip at which a wait is ended without having been measured: on a cable, not on a radio.
-const cutTrip = 15 * time.Millisecond
 
 func (a *adapter) write(s string) error {
 	a.out = append(a.out[:0], s...)

@@ -38,6 +38,8 @@ type Link struct {
 	frames []frame.Frame
 	seen   shapes
 
+	pace     pace
+	last     uint32   // identifier of the request before
 	reopened int      // how often the link was lost and came back
 	ecus     []uint32 // that have answered on the standard 11-bit identifiers
 

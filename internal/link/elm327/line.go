@@ -306,6 +306,7 @@ var errOdd = fmt.Errorf("%w: a frame of unusual length", link.ErrGarbled)
 // the ECU's lines are whole, has probably lost bytes.
 type shapes struct {
 	whole map[uint32]bool // padding has been seen behind a message of this identifier
+	heard map[uint32]bool // has answered
 	odd   map[uint32]bool // other lengths have been seen twice alike, they are its own
 	// strangers counts identifiers that should not have passed the adapter's filter. A damaged identifier looks like
 	// one; what comes again and again is traffic that this adapter does not filter.
@@ -347,6 +348,12 @@ func (s *shapes) check(f *frame.Frame, ext bool) error {
 func (s *shapes) learn(frames []frame.Frame, ext bool) {
 	for i := range frames {
 		f := &frames[i]
+		if !s.heard[f.ID] && len(s.heard) < 4096 {
+			if s.heard == nil {
+				s.heard = make(map[uint32]bool)
+			}
+			s.heard[f.ID] = true
+		}
 		n, length, ok := single(f, ext)
 		if ok && n > length && n == fullLength(ext) && !s.whole[f.ID] {
 			if s.whole == nil {

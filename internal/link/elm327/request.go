@@ -138,14 +138,17 @@ var errNobody = errors.New("no protocol of this kind is answered")
 const attempts = 2
 
 // prepare brings the adapter to what a request needs. What it refuses on the way is gone round.
-func (l *Link) prepare(j *job, p protocol, first bool) (settings, error) {
+func (l *Link) prepare(j *job, p protocol, first, in bool) (settings, error) {
 	h := j.hint
-	if first && l.proto == noProtocol && p.kind() != legacy {
+	switch {
+	case first && l.proto == noProtocol && p.kind() != legacy:
 		h.Wait = firstWait
+	case first && l.proto != noProtocol:
+		h.Wait = l.pace.wait(h.Wait)
 	}
 	for range 4 {
 		had := l.a.can
-		w := want(&j.frame, h, p, had, l.a.have, l.ecus)
+		w := want(&j.frame, h, p, had, l.a.have, l.ecus, in)
 		if err := l.a.ready(w); err != nil {
 			return w, err
 		}
@@ -184,11 +187,11 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if j.stopped() {
 			return nil, errStopped
 		}
-		w, err := l.prepare(j, p, !longer)
+		in := l.inLine(j, p)
+		w, err := l.prepare(j, p, !longer, in)
 		if err != nil {
 			return nil, err
 		}
-		in := inLine(&j.frame, j.hint, a.can)
 		expect := l.count(j, in)
 		if strange {
 			expect = 0
@@ -257,11 +260,19 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		case o.clean() && len(o.frames) == 0 && l.proto == noProtocol && p.kind() != legacy && try == 0:
 			longer = true // once more: what is missed here makes a car look like another
 			continue
+		case o.clean() && len(o.frames) == 0 && !longer && !j.hint.Quick && w.st > 0 && w.st < stFor(j.hint.Wait) && l.known(j):
+			longer = true // an ECU that has answered before may be slow this once; nobody else asks again
+			try--
+			continue
 		case o.clean():
+			if len(o.frames) > 0 {
+				l.pace.learn(a)
+			}
 			if p.kind() == legacy && len(o.frames) > 0 && a.sums == sumUnknown {
 				a.sums = sumPrinted
 			}
 			l.seen.learn(o.frames, ext)
+			l.last = j.frame.ID
 			l.meet(o.frames)
 			return o.frames, l.flowError(&o, &w)
 		case errors.Is(o.bad, errNoChecksum) && try == 0:
@@ -338,6 +349,11 @@ func (l *Link) otherWay(o *outcome, w *settings, in bool, expect int) bool {
 		return false
 	}
 	return true
+}
+
+// known reports whether the one ECU asked has answered before, or several were asked.
+func (l *Link) known(j *job) bool {
+	return len(j.hint.Accept) != 1 || slices.Contains(l.ecus, j.hint.Accept[0]) || l.seen.heard[j.hint.Accept[0]]
 }
 
 // meet remembers the ECUs of ISO 15765-4 that have answered.

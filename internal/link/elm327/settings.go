@@ -177,13 +177,14 @@ type command struct {
 
 const defaultST = 0x32 // 205 ms
 
-// firstWait is how long a CAN bus is listened to for its first answers: P2 is 50 ms (ISO 15765-4), the rest is for
-// gateways. A second try waits as long as the adapter does by itself.
-const firstWait = 120 * time.Millisecond
+// firstWait is how long a CAN bus is listened to as long as nothing is known of its pace: P2 is 50 ms (ISO 15765-4), the
+// rest is for gateways. It begins anew with each answer. A second try waits longer.
+const firstWait = 80 * time.Millisecond
 
 // want works out the settings that a frame and its hint need, coming from have. ecus are those that have answered on the
-// standard identifiers: an STN that has any flow control pair needs one for each of them.
-func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan, have settings, ecus []uint32) settings {
+// standard identifiers: an STN that has any flow control pair needs one for each of them. With in the request goes out by
+// STPX.
+func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan, have settings, ecus []uint32, in bool) settings {
 	w := settings{proto: p, format: true}
 	if have.proto == p {
 		w.flowHeader, w.flowData, w.pairs = have.flowHeader, have.flowData, have.pairs
@@ -198,7 +199,7 @@ func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan, have settings
 		return w
 	}
 	switch {
-	case inLine(f, h, can): // STPX has the header in it
+	case in: // STPX has the header in it
 		if have.proto == p {
 			w.header, w.prio = have.header, have.prio
 		}
@@ -278,11 +279,6 @@ func wantStandard(w *settings, f *frame.Frame, h link.Hint, have settings, can a
 	case one && wide && have.flow != 0:
 		w.flow, w.flowHeader, w.flowData = h.FlowTo, h.FlowTo, 1
 	}
-}
-
-// inLine: the request goes out by STPX, which names header, data and count in one line.
-func inLine(f *frame.Frame, h link.Hint, can adapterCan) bool {
-	return can.stn && !can.noPX && !f.Is(frame.Legacy) && h.Ext == nil
 }
 
 // standard: the adapter's own filter and flow control do for this frame (ISO 15765-4 pairs).

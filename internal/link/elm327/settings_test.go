@@ -109,7 +109,7 @@ func TestPlan(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			have := settings{proto: noProtocol}
 			for i, s := range c.steps {
-				w := want(&s.f, s.h, c.p, c.can, have, c.ecus)
+				w := want(&s.f, s.h, c.p, c.can, have, c.ecus, strings.Contains(c.name, "STPX"))
 				var said []string
 				for _, cmd := range plan(have, w, c.can) {
 					said = append(said, cmd.text)
@@ -123,9 +123,9 @@ func TestPlan(t *testing.T) {
 
 // A change of protocol closes the open one and makes the header right for the new one.
 func TestPlanChangesProtocol(t *testing.T) {
-	engine := want(&askEngine, link.Hint{}, 6, adapterCan{}, settings{proto: noProtocol}, nil)
+	engine := want(&askEngine, link.Hint{}, 6, adapterCan{}, settings{proto: noProtocol}, nil, false)
 	var said []string
-	for _, cmd := range plan(engine, want(&ask29, link.Hint{}, 7, adapterCan{}, engine, nil), adapterCan{}) {
+	for _, cmd := range plan(engine, want(&ask29, link.Hint{}, 7, adapterCan{}, engine, nil, false), adapterCan{}) {
 		said = append(said, cmd.text)
 	}
 	require.Equal(t, "ATPC ATTP7 ATSHDB33F1", strings.Join(said, " "))
@@ -170,7 +170,7 @@ func TestHints(t *testing.T) {
 	bubble(t, chip, func(t *testing.T, l *Link) {
 		_, errs := ask(t, l, askSupport)
 		require.Empty(t, errs)
-		require.Equal(t, []string{"ATTP6", "ATST1E", "0100"}, chip.said())
+		require.Equal(t, []string{"ATTP6", "ATST14", "0100"}, chip.said())
 		l.SetHint(link.Hint{Frames: 2})
 		_, errs = ask(t, l, askSupport)
 		require.Empty(t, errs)

@@ -90,9 +90,14 @@ func physical(t *testing.T, car string, p elm.Personality, log []sim.Request) ti
 	return total
 }
 
-// slack is how much longer than the physical minimum reading may take at each rate, the opening of the adapter apart. The
-// aim is 1.3; what is allowed is a little more than what was measured last, so that it cannot get worse unseen.
-var slack = map[int]float64{38400: 1.6, 115200: 1.8, 500000: 1.9, 0: 1.9}
+// slack is how much longer than the physical minimum reading may take, the opening of the adapter apart: on genuine chips and
+// STN. A copy behind a network, which has neither their counts nor their short cable, is allowed what was measured last.
+func slack(adapter string) float64 {
+	if adapter == "wifi-v1.5" {
+		return 1.65
+	}
+	return 1.3
+}
 
 // TestSpeed writes down what connecting and a full scan cost at each rate, in modelled time, beside what physics asks for.
 func TestSpeed(t *testing.T) {
@@ -128,7 +133,7 @@ func TestSpeed(t *testing.T) {
 				fmt.Fprintf(&b, " %3d %6.2f s", r.spent.count[k], r.spent.time[k].Seconds())
 			}
 			b.WriteByte('\n')
-			assert.Less(t, ratio, slack[c.baud], "%s %s %s", name, c.adapter, rate)
+			assert.Less(t, ratio, slack(c.adapter), "%s %s %s", name, c.adapter, rate)
 			require.Greater(t, ratio, 1.0, "faster than physics: the minimum is not one")
 		}
 	}

@@ -255,7 +255,11 @@ func (s *session) busy(d time.Duration) (aborted bool) {
 		s.now.Add(int64(d))
 		s.debt += time.Duration(float64(d) * s.opt.Scale)
 	}
-	if s.ctx.Err() != nil || s.pending() {
+	if s.ctx.Err() != nil {
+		return true
+	}
+	if s.pending() {
+		s.rest(s.p.Latency) // to the chip and back again, like every command
 		return true
 	}
 	if s.debt < sleepGrain {
@@ -277,6 +281,7 @@ func (s *session) busy(d time.Duration) (aborted bool) {
 			}
 			s.buf = append(s.buf, chunk...)
 			if s.pending() {
+				s.rest(s.p.Latency)
 				return true
 			}
 		}
