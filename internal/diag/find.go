@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"obdgate/internal/isotp"
 	"obdgate/internal/link"
@@ -48,6 +50,9 @@ func (c *Conn) Find(ctx context.Context) (Bus, error) {
 	defer func() { c.turn <- struct{}{} }()
 	s := search{conn: c, heard: map[string][]Answer{}, asked: map[probed]bool{}}
 	can := []Target{Functional11, Functional29}
+	if caps := c.link.Caps(); caps.IDBits == 29 && !caps.Instant { // found before
+		slices.Reverse(can)
+	}
 	for _, to := range can {
 		if found, err := s.probe(ctx, to, askPIDs); err != nil || found {
 			return s.bus(ctx, err)
@@ -110,8 +115,29 @@ type search struct {
 	fault   error
 }
 
+// Something was said, but damaged on the way: that bus is the right one, and it is asked again before another is tried.
+const (
+	damageAgain = 3               // times
+	damageLimit = 5 * time.Second // and no longer than this: what never ends is no answer
+)
+
 // probe asks one question. Silence, a bus that does not work and a frame that the link cannot send are no errors here.
 func (s *search) probe(ctx context.Context, to Target, payload []byte) (bool, error) {
+	began := s.conn.now()
+	for again := 0; ; again++ {
+		found, err := s.once(ctx, to, payload)
+		if found || !errors.Is(err, link.ErrGarbled) {
+			return found, err
+		}
+		if again == damageAgain || s.conn.now()-began > damageLimit {
+			s.fault = err
+			return false, nil
+		}
+	}
+}
+
+// once is probe without the second chance; only what was damaged is an error of link.ErrGarbled.
+func (s *search) once(ctx context.Context, to Target, payload []byte) (bool, error) {
 	q, err := ask(payload)
 	if err != nil {
 		return false, err
@@ -130,8 +156,7 @@ func (s *search) probe(ctx context.Context, to Target, payload []byte) (bool, er
 	case errors.Is(err, link.ErrBus):
 		s.fault = err
 		return false, nil
-	case errors.Is(err, link.ErrNoVehicle), errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrUnrecorded),
-		errors.Is(err, link.ErrGarbled):
+	case errors.Is(err, link.ErrNoVehicle), errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrUnrecorded):
 		return false, nil
 	}
 	return false, err

@@ -71,6 +71,9 @@ type Caps struct {
 	Instant bool
 	// IDs known to work: 11, 29 or 0 while unknown (ask the car).
 	IDBits int
+	// Lossy: characters were lost or changed between adapter and computer. From then on an answer is taken only when two
+	// replies have it alike; what was answered before may hide damage that nobody could see, and should be read again.
+	Lossy bool
 	// Latency is the extra round trip of adapter and cable, added to every waiting time; 0 = none worth counting.
 	Latency time.Duration
 }

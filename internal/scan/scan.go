@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -74,17 +75,44 @@ func Run(ctx context.Context, l link.Link, o Options) (visit.Scan, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	sound := !l.Caps().Lossy
+	s, err := once(ctx, l, o, sound)
+	if errors.Is(err, errLossy) {
+		s, err = once(ctx, l, o, false)
+	}
+	return s, err
+}
+
+// errLossy: the link has begun to lose characters. What it delivered before was not compared with a second answer.
+var errLossy = errors.New("scan: read again")
+
+// once reads the vehicle. With sound it breaks off with errLossy as soon as the link turns out not to be.
+func once(ctx context.Context, l link.Link, o Options, sound bool) (visit.Scan, error) {
+	var held bytes.Buffer // the recording, until it is known to stand
+	to := o.Record
+	if sound && to != nil {
+		o.Record = &held
+	}
 	t := newTags(o)
 	r := &reader{o: o, tags: t, s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())}}
+	if sound {
+		r.sound = func() bool { return !l.Caps().Lossy }
+	}
 	r.conn = diag.New(l, diag.Options{Logger: o.Log, Tap: func(f frame.Frame) {
 		r.hear(&f)
 		t.frame(f)
 	}})
 	err := r.run(ctx)
+	if errors.Is(err, errLossy) {
+		return visit.Scan{}, err
+	}
 	r.s.Adapter = l.Caps().Adapter
 	r.finish()
 	frames, tagErr := t.close()
 	r.s.Frames = frames
+	if tagErr == nil && held.Len() > 0 {
+		_, tagErr = to.Write(held.Bytes())
+	}
 	return r.s, errors.Join(err, tagErr)
 }
 
@@ -134,6 +162,7 @@ type reader struct {
 	record     int // questions for the consumption record that were put on the bus
 	shown      Step
 	asked      map[place]bool // where the mileage was asked for
+	sound      func() bool    // the link has lost nothing so far; nil = it need not be asked
 }
 
 // run asks everybody first and then each control unit by itself: an adapter has to be told whenever the address changes,
@@ -154,7 +183,11 @@ func (r *reader) run(ctx context.Context) error {
 		}
 		r.shown = s.name
 		r.o.Log.Debug("scan", "step", string(s.name))
-		if err := s.do(ctx); err != nil {
+		err := s.do(ctx)
+		if r.sound != nil && ctx.Err() == nil && !r.sound() {
+			return errLossy
+		}
+		if err != nil {
 			if len(r.ecus) > 0 { // whoever reads the document must not take what is there for all there is
 				r.missing("", nil, fmt.Errorf("the scan broke off (%s): %w", s.name, err), "scan again; what was read until then is kept")
 			}

@@ -43,6 +43,7 @@ type adapter struct {
 	rep   reply
 	dirty bool // a reply may still come that nobody waits for
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
+	noisy bool // the line loses characters, see noise.go
 	idle  Splitter
 	stop  <-chan struct{} // ends the waiting of at, nil = nothing does
 	until time.Duration   // no command is begun after this, 0 = no bound
@@ -321,7 +322,7 @@ func (a *adapter) mark(heard *bool) (bool, error) {
 
 func (a *adapter) isBanner(line string) bool {
 	if a.banner != "" {
-		return line == a.banner
+		return near(line, a.banner)
 	}
 	return looksLikeBanner(line)
 }
@@ -338,6 +339,7 @@ func (a *adapter) forget() {
 // at runs an AT command and returns its status set. One that is not understood is repeated once, since noise also makes
 // a "?". A reply that is no reply to an AT command (a line of data) means that we are out of step.
 func (a *adapter) at(cmd string) (statusSet, error) {
+	puzzled := false
 	for try := 0; ; try++ {
 		err := a.exec(a.stop, cmd, limits{atLimit, 2 * atLimit})
 		if err != nil && !errors.Is(err, errTimeout) {
@@ -345,6 +347,8 @@ func (a *adapter) at(cmd string) (statusSet, error) {
 		}
 		a.lost = a.lost || a.rep.status.reset()
 		a.fatal = a.fatal || a.rep.status.has(CANFatal)
+		a.noisy = a.noisy || err == nil && (a.rep.blurred() || puzzled && a.rep.status.has(OK))
+		puzzled = a.rep.status.has(NotUnderstood)
 		switch {
 		case try > 0 && err != nil:
 			return 0, fmt.Errorf("%w: %s is not answered in time", link.ErrGarbled, cmd)

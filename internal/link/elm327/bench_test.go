@@ -3,7 +3,9 @@ package elm327_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -29,6 +31,9 @@ import (
 
 // A test bench: a virtual car, a simulated adapter with its faults, a cable of channels, the real client and a full scan,
 // in a bubble whose clock is the modelled one.
+
+// trace, by OBDGATE_TRACE, prints what passes on every cable, to look into one cell.
+var trace = os.Getenv("OBDGATE_TRACE") != ""
 
 // end is one end of a cable. What is written is buffered, as the system does it.
 type end struct {
@@ -173,6 +178,13 @@ func (e *end) Write(b []byte) (int, error) {
 	default:
 	}
 	sent := slices.Clone(b)
+	if trace && e.tap != nil {
+		d := "<"
+		if e.slice > 0 {
+			d = ">"
+		}
+		fmt.Fprintf(os.Stderr, "%s %s %q\n", time.Now().Format("05.000"), d, b)
+	}
 	if e.garble {
 		for i := range sent {
 			sent[i] |= 0xC1
@@ -303,30 +315,36 @@ func truth(t *testing.T, car string) facts {
 	if f, ok := truths.Load(car); ok {
 		return f.(facts)
 	}
-	read := func(deaf bool) visit.Scan {
+	read := func(deaf string) visit.Scan {
 		l, err := sim.Open(context.Background(), "sim:"+car)
 		require.NoError(t, err)
 		defer l.Close() //nolint:errcheck // in process
-		if deaf {
-			l = &deafened{l}
+		if deaf != "" {
+			l = &deafened{l, deaf}
 		}
 		s, err := scan.Run(context.Background(), l, options(t))
-		if !deaf {
+		if deaf == "" {
 			require.NoError(t, err)
 			require.NotEmpty(t, s.Readings)
 		}
 		return s
 	}
-	f := facts{scan: read(false), other: read(true).Readings}
+	f := facts{scan: read("")}
+	for _, deaf := range []string{"\x01", "\x09\x02", "\x22\xF8\x02"} {
+		f.other = append(f.other, read(deaf).Readings...)
+	}
 	truths.Store(car, f)
 	return f
 }
 
-// deafened loses every question of service 01, as if the car had none.
-type deafened struct{ link.Link }
+// deafened loses every question that begins so, as if the car had no answer to it.
+type deafened struct {
+	link.Link
+	to string
+}
 
 func (d *deafened) Send(ctx context.Context, f frame.Frame) error {
-	if b := f.Bytes(); len(b) > 1 && b[1] == 0x01 && b[0] < 8 {
+	if b := f.Bytes(); len(b) > 1 && b[0] < 8 && strings.HasPrefix(string(b[1:]), d.to) {
 		f = frame.New(0x7DF, 0, 1, 0x3E)
 		if d.Caps().IDBits == 29 {
 			f = frame.New(0x18DB33F1, frame.Extended, 1, 0x3E)

@@ -254,5 +254,6 @@ var (
 	askSupport = frame.New(0x7DF, 0, 2, 1, 0, 0, 0, 0, 0, 0)
 	ask29      = frame.New(0x18DB33F1, 0, 2, 1, 0, 0, 0, 0, 0, 0)
 	askLegacy  = frame.New(link.LegacyFunctional, frame.Legacy, 1, 0)
+	askVIN     = frame.New(0x7DF, 0, 2, 9, 2, 0, 0, 0, 0, 0)
 	askEngine  = frame.New(0x7E0, 0, 2, 1, 0x0C, 0, 0, 0, 0, 0)
 )

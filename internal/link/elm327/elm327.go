@@ -168,6 +168,9 @@ func (l *Link) finish(j *job, frames []frame.Frame, err error) {
 	}
 	l.open = false
 	l.queue = append(l.queue[:0], frames...)
+	for i := range l.queue {
+		l.queue[i].Seq = 0
+	}
 	if !told && !errors.Is(err, errStopped) {
 		l.tail = err
 	}

@@ -18,6 +18,7 @@ var (
 	errPCI      = fmt.Errorf("%w: a frame of a kind that does not exist", link.ErrGarbled)
 	errStranger = fmt.Errorf("%w: an identifier that was not asked", link.ErrGarbled)
 	errChecksum = fmt.Errorf("%w: a wrong checksum", link.ErrGarbled)
+	errSpaces   = fmt.Errorf("%w: a space where none belongs", link.ErrGarbled)
 	errHex      = fmt.Errorf("%w: a character that is no digit", link.ErrGarbled)
 )
 
@@ -55,6 +56,25 @@ func hexBytes(dst, digits []byte) (int, error) {
 	return n, nil
 }
 
+// spaced: there are no spaces between the digits, or one behind each byte, as AT S0 and S1 have it. The identifier before
+// the bytes is whole.
+func spaced(digits []byte) bool {
+	n, first := 0, true
+	for i, c := range digits {
+		switch {
+		case c != ' ':
+			if n++; !first && n > 2 {
+				return false
+			}
+		case n == 0, !first && n != 2, first && n != 2 && n != 3 && n != 8 && i < len(digits)-1:
+			return false
+		default:
+			n, first = 0, false
+		}
+	}
+	return first || n != 1
+}
+
 // maxCANDigits: eight of a 29-bit identifier and sixteen of data.
 const maxCANDigits = 24
 
@@ -73,8 +93,11 @@ func ParseCAN(data []byte, bits int, ext bool, f *frame.Frame) error {
 func parseCAN(data []byte, bits int, f *frame.Frame) error {
 	var raw [maxCANDigits/2 + 1]byte
 	n, err := hexBytes(raw[:], data)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case !spaced(data):
+		return errSpaces
 	}
 	*f = frame.Frame{Dir: frame.Received}
 	switch {
@@ -223,6 +246,8 @@ func ParseLegacy(data []byte, sum checksums, f *frame.Frame) error {
 		return errDigits
 	case n < 10:
 		return errShort
+	case !spaced(data):
+		return errSpaces
 	}
 	b := raw[:n/2]
 	*f = frame.Frame{Flags: frame.Legacy, Dir: frame.Received,

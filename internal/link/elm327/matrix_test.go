@@ -35,6 +35,8 @@ func (c cell) deadline() time.Duration {
 	switch {
 	case c.fault == "babble-on":
 		return d + 45*time.Second
+	case slices.Contains(noises, c.fault):
+		return 3 * d // every answer twice, and what was read before it showed once more
 	case c.fault == "prompt-lost":
 		return 4 * d // each costs the time after which a prompt is missed
 	case c.fault != "":
@@ -111,6 +113,9 @@ func (r *row) sound(t *testing.T) {
 	}
 }
 
+// everyCar are the vehicles that answer as they should.
+var everyCar = []string{"golf8", "tahoe", "legacy", "mini", "e350", "phev", "bev", "diesel", "suv29", "uds15", "obdonuds"}
+
 var matrixCars = []string{"golf8", "tahoe", "legacy", "mini"}
 
 // representatives of the three families: a genuine chip on a cable, a bad copy on a radio, an STN.
@@ -125,7 +130,8 @@ func TestMatrix(t *testing.T) {
 			plain = append(plain, cell{adapter: a, car: car})
 		}
 	}
-	for _, f := range elm.FaultNames() {
+	kinds := slices.DeleteFunc(elm.FaultNames(), func(f string) bool { return f == "flipped" }) // TestNoise has it
+	for _, f := range kinds {
 		for _, a := range representatives {
 			faulty = append(faulty, cell{adapter: a, car: "golf8", fault: f, seed: 1})
 		}
@@ -134,7 +140,7 @@ func TestMatrix(t *testing.T) {
 	cars := append(slices.Clone(matrixCars), "e350", "phev", "bev")
 	for range 300 {
 		sample = append(sample, cell{adapter: elm.Names()[rnd.IntN(len(elm.Names()))], car: cars[rnd.IntN(len(cars))],
-			fault: elm.FaultNames()[rnd.IntN(len(elm.FaultNames()))], seed: rnd.Uint64N(1000)})
+			fault: kinds[rnd.IntN(len(kinds))], seed: rnd.Uint64N(1000)})
 	}
 	start := time.Now()
 	done := rows(t, slices.Concat(plain, faulty, sample))
@@ -157,7 +163,11 @@ func TestMatrix(t *testing.T) {
 	}
 	want, err := os.ReadFile(matrixFile)
 	require.NoError(t, err, "run this test with -update")
-	require.Equal(t, withoutFigures(string(want)), withoutFigures(got), "what became of a scan has changed; if for the better, run with -update")
+	was, is := strings.Split(withoutFigures(string(want)), "\n"), strings.Split(withoutFigures(got), "\n")
+	for i := range max(len(was), len(is)) {
+		a, b := at(was, i), at(is, i)
+		require.Equal(t, a, b, "line %d: what became of a scan has changed; if for the better, run with -update", i+1)
+	}
 }
 
 // figures of a row stand behind this mark and are not compared: they change with every question the scan puts, and a
@@ -171,6 +181,13 @@ func withoutFigures(s string) string {
 		out = append(out, strings.TrimRight(l, " "))
 	}
 	return strings.Join(out, "\n")
+}
+
+func at(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return ""
 }
 
 func table(plain, faulty, sample []row) string {

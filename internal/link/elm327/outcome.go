@@ -11,7 +11,8 @@ import (
 
 // outcome is what one reply to a request comes to. It is worked out without I/O.
 type outcome struct {
-	frames []frame.Frame
+	frames []frame.Frame // Seq is how many lines of data stood before in the reply
+	lines  int           // of data, damaged ones included
 	status statusSet
 	bad    error    // the first damaged line, nil = none
 	odd    []uint32 // identifiers of lines refused for their length alone
@@ -53,12 +54,15 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 		s, data := Classify(line)
 		if len(data) == 0 {
 			if s == NoStatus {
+				o.lines++
 				bad(errHex)
 			}
 			return
 		}
 		var f frame.Frame
 		var err error
+		place := uint64(o.lines)
+		o.lines++
 		if x.kind == legacy {
 			err = ParseLegacy(data, x.sums, &f)
 		} else if err = parseCAN(data, bits, &f); err == nil {
@@ -66,6 +70,7 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 			ok, err = x.seen.expected(&f, x.accept)
 			o.alien = o.alien || !ok
 			if !ok && err == nil {
+				o.lines--
 				return
 			}
 			if err == nil {
@@ -101,7 +106,7 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 				begun = 0
 			}
 		}
-		f.Time = at
+		f.Time, f.Seq = at, place
 		o.frames = append(o.frames, f)
 	})
 	o.flow = begun > 0

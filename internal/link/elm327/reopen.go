@@ -47,7 +47,7 @@ func (l *Link) reopen(j *job, lost error) error {
 	for {
 		a, err := connect(ctx, l.dial, []int{l.baud}, old.start)
 		if err == nil {
-			if a.banner != old.banner || a.stn != old.stn {
+			if !near(a.banner, old.banner) || !near(a.stn, old.stn) {
 				_ = a.pump.close()
 				return errOther
 			}

@@ -43,15 +43,17 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 				return b[i+1:], LineEnd
 			}
 		case c == '>' || c >= 0x80 && c&0x3F == '>': // the upper bits of the prompt are damaged on some links
-			if s.n > 0 || s.over {
-				if string(s.buf[:s.n]) == "DATA" {
-					s.old = true
-					return b[i+1:], WantData
-				}
-				s.old = true
-				return b[i:], LineEnd
+			if s.n == 0 && !s.over {
+				return b[i+1:], Prompt
 			}
-			return b[i+1:], Prompt
+			if string(s.buf[:s.n]) == "DATA" {
+				s.old = true
+				return b[i+1:], WantData
+			}
+			if s.n < len(s.buf) { // a prompt begins a line; this is another character, damaged
+				s.buf[s.n] = '>'
+				s.n++
+			}
 		case c < ' ' || c >= 0x7F:
 			if c != 0 {
 				s.Junk++

@@ -183,7 +183,13 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 	longer := false
 	strange := false
 	more := 4 // tries that only change the way of asking
-	for try := 0; try < attempts; try++ {
+	tries := attempts
+	faults := 0 // replies that did not end, or tell of a fault: no damage on the way, so not more often than attempts
+	var heard votes
+	if l.lossy() {
+		tries = noisyAttempts
+	}
+	for try := 0; try < tries && faults < attempts; try++ {
 		if j.stopped() {
 			return nil, errStopped
 		}
@@ -206,8 +212,12 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		}
 		j.acknowledge(nil)
 		err = a.question(j.stop, text, l.patience(p, w), l.follow(j), graceFor(expect))
+		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: accepted(&j.frame, j.hint)}
 		if errors.Is(err, errTimeout) && !a.rep.track.complete() {
+			o = judge(&a.rep, x, l.frames)
+			heard.hurt = heard.hurt || damaged(o.bad)
 			o = outcome{bad: errNoPrompt}
+			faults++
 			if a.rep.any {
 				continue
 			}
@@ -219,7 +229,6 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if err != nil && !errors.Is(err, errTimeout) {
 			return nil, err
 		}
-		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: accepted(&j.frame, j.hint)}
 		o = judge(&a.rep, x, l.frames)
 		if len(o.odd) > 0 && try > 0 && a.rep.payload() == odd {
 			l.seen.believe(o.odd)
@@ -228,14 +237,22 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if a.rep.cutOff && a.rep.track.complete() {
 			o.status.remove(Stopped) // it was us
 		}
+		a.noisy = a.noisy || a.rep.blurred()
 		l.frames = o.frames
+		l.weigh(&o, &heard, ext)
+		if l.lossy() {
+			tries = noisyAttempts
+		}
 		a.fatal = a.fatal || o.status.has(CANFatal)
 		a.can.noWide = a.can.noWide || o.alien && w.mask == diagnostic
 		switch {
+		case heard.unsteady():
+			return o.frames, o.err()
 		case len(o.odd) > 0:
 			odd = a.rep.payload()
 		case o.status.reset():
 			a.lost = true
+			faults++
 			continue
 		case o.status.has(NotUnderstood) && !in && len(text)%2 == 1:
 			a.can.noDigit = true
@@ -247,6 +264,8 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			continue
 		case o.status.has(NotUnderstood):
 			o.bad = errRefused
+			heard.hurt = heard.hurt || !in // if it understands the next time
+			faults++
 			continue
 		case o.clean() && more > 0 && expect > 0 && o.alien && !everybody(&o, in, expect):
 			strange = true // a line that nobody asked for was counted
@@ -277,10 +296,10 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			return o.frames, l.flowError(&o, &w)
 		case errors.Is(o.bad, errNoChecksum) && try == 0:
 			a.sums = l.sameTwice(j, p, w)
-		case o.bad != nil && l.proto == noProtocol && p.kind() != legacy && !a.can.resetsOSP:
+		case o.bad != nil && !l.lossy() && l.proto == noProtocol && p.kind() != legacy && !a.can.resetsOSP:
 			a.can.resetsOSP, a.have.format = true, false // the new protocol may have cost the format
 		case o.status.any(CANError, BusError, BusBusy, FeedbackError, BusInitError, UnableToConnect, Internal):
-			if l.proto == noProtocol && !o.status.any(UnableToConnect, BusInitError) || try == attempts-1 {
+			if l.proto == noProtocol && !o.status.any(UnableToConnect, BusInitError) || max(faults, try) >= attempts-1 {
 				return o.frames, o.err() // while searching, the next protocol is the better second try
 			}
 			if err := l.pause(j, 100*time.Millisecond); err != nil {
@@ -290,6 +309,9 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 				return nil, err
 			}
 			a.have.proto = noProtocol // closed; the next attempt opens it again
+		}
+		if o.status.worst() != NoStatus {
+			faults++
 		}
 	}
 	return o.frames, o.err()

@@ -60,8 +60,9 @@ func TestReplies(t *testing.T) {
 		{"prompt doubled by the command before", []string{">7E8064100BE3EB813\r\r>"}, good, nil, "", 1},
 		{"alerts", []string{"ACT ALERT\r7E8064100BE3EB813\r\r>"}, good, nil, "", 1},
 		{"nothing", []string{"NO DATA\r\r>"}, nil, nil, "", 1},
-		{"a digit lost, then whole", []string{"7E8064100BE3EB81\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
-		{"a byte lost, then whole", []string{"7E8064100BE3EB8\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
+		{"a digit lost, then whole", []string{"7E8064100BE3EB81\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 3}, // and twice alike
+		{"a byte lost, then whole", []string{"7E8064100BE3EB8\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 3},
+		{"a space in between, then whole", []string{"7E80641 0BE3EB813\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 3},
 		{"a byte lost twice", []string{"7E8064100BE3EB8\r\r>", "7E8064100BE3EB8\r7E906410098188011\r\r>"},
 			[]string{"7E9#06410098188011"}, link.ErrGarbled, "shorter than it says", 2},
 		{"a line that fails its check", []string{"7E8064100BE3EB813 <DATA ERROR\r7E906410098188011\r\r>"},
@@ -70,7 +71,7 @@ func TestReplies(t *testing.T) {
 		{"buffer full twice", []string{"7E8064100BE3EB813\rBUFFER FULL\r\r>"}, nil, link.ErrGarbled, "BUFFER FULL", 2},
 		{"stopped, then whole", []string{"STOPPED\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
 		{"stopped for good", []string{"STOPPED\r\r>"}, nil, link.ErrGarbled, "STOPPED", 2},
-		{"noise", []string{"?\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
+		{"noise", []string{"?\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 3}, // a lost character of ours: twice alike
 		{"not understood", []string{"?\r\r>"}, nil, link.ErrUnsupported, "understand", 2},
 		{"bus fault, then whole", []string{"CAN ERROR\r\r>", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
 		{"bus fault", []string{"CAN ERROR\r\r>"}, nil, link.ErrBus, "CAN ERROR", 2},
@@ -86,7 +87,7 @@ func TestReplies(t *testing.T) {
 		{"no prompt, then whole", []string{"7E8064100BE3EB813\r", "7E8064100BE3EB813\r\r>"}, good, nil, "", 2},
 		{"29-bit line on an 11-bit bus", []string{"18DAF110064100BE3EB813\r\r>"}, nil, link.ErrGarbled, "digit", 2},
 		{"long answer with a piece cut short", []string{"7E8100A490201414243\r7E82144\r\r>", "7E8100A490201414243\r7E82144454647\r\r>"},
-			[]string{"7E8#100A490201414243", "7E8#2144454647"}, nil, "", 2},
+			[]string{"7E8#100A490201414243", "7E8#2144454647"}, nil, "", 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			sent := -1 // the first asking opens the protocol

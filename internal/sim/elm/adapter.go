@@ -196,7 +196,7 @@ func (s *session) line() (string, error) {
 
 // next is the next received byte; with timed it gives up after the time of an unfinished line.
 func (s *session) next(timed bool) (b byte, timedOut bool, err error) {
-	if len(s.buf) == 0 {
+	for len(s.buf) == 0 {
 		s.flush()
 		var late <-chan time.Time
 		if timed {
@@ -210,7 +210,7 @@ func (s *session) next(timed bool) (b byte, timedOut bool, err error) {
 			if !ok {
 				return 0, false, errDone
 			}
-			s.buf = chunk
+			s.buf = s.faults.hear(chunk)
 		case <-late:
 			return 0, true, nil
 		case <-s.ctx.Done():

@@ -66,12 +66,16 @@ func TestEveryFaultShows(t *testing.T) {
 	}
 	for _, name := range elm.FaultNames() {
 		t.Run(name, func(t *testing.T) {
-			got, took := session(t, 1, name)
+			seed := uint64(1)
+			if name == "deaf" { // few characters come from the client
+				seed = 3
+			}
+			got, took := session(t, seed, name)
 			if name != "split" && name != "late" { // those change when, not what
 				require.NotEqual(t, sound, got)
 			}
 			require.Contains(t, got, shows[name])
-			again, same := session(t, 1, name)
+			again, same := session(t, seed, name)
 			require.Equal(t, got, again, "not the same twice")
 			require.Equal(t, took, same)
 		})

@@ -23,8 +23,11 @@ type Fault struct {
 	Drop   float64 `yaml:"drop"`
 	Double float64 `yaml:"double"`
 	Damage float64 `yaml:"damage"` // bit 4 is flipped
+	Flip   float64 `yaml:"flip"`   // one bit of the seven is flipped, whichever: a digit may become another, or a prompt
 	NUL    float64 `yaml:"nul"`    // a NUL comes first
 	High   float64 `yaml:"high"`   // a byte from 80 on comes first
+
+	Deaf float64 `yaml:"deaf"` // chance per character of the client that it is lost
 
 	PromptLost    float64 `yaml:"prompt_lost"`    // chance per prompt
 	PromptDoubled float64 `yaml:"prompt_doubled"` // chance per prompt
@@ -163,6 +166,9 @@ func (f *faulty) spoil(b []byte) (pieces [][]byte) {
 			if f.chance(x.Damage) && c > ' ' && c != '>' {
 				c ^= 0x10
 			}
+			if f.chance(x.Flip) {
+				c ^= 1 << f.rnd.IntN(7)
+			}
 			lost = lost || f.chance(x.Drop) || c == '>' && f.chance(x.PromptLost)
 			doubled = doubled || f.chance(x.Double) || c == '>' && f.chance(x.PromptDoubled)
 		}
@@ -181,6 +187,16 @@ func (f *faulty) spoil(b []byte) (pieces [][]byte) {
 		pieces, out = append(pieces, out[:n]), out[n:]
 	}
 	return pieces
+}
+
+// hear passes what the client sent through the faults of characters.
+func (f *faulty) hear(b []byte) []byte {
+	if !f.any(func(x *Fault) bool { return x.Deaf > 0 }) {
+		return b
+	}
+	return slices.DeleteFunc(b, func(byte) bool {
+		return f.any(func(x *Fault) bool { return f.chance(x.Deaf) })
+	})
 }
 
 // muted reports whether the adapter says nothing at the moment.
