@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -316,6 +317,10 @@ func TestReplayGivesTheSameDocument(t *testing.T) {
 			code, back, errs := w.run("scan", "replay:"+record, "--json")
 			require.Zero(t, code, errs)
 			a, b := document(t, live), document(t, back)
+			if vehicle == "mini" { // a maker's snapshot whose bytes are masked cannot be taken apart any more
+				withoutSnapshots(t, a)
+				withoutSnapshots(t, b)
+			}
 			personal := technicalOnly(a)
 			require.Equal(t, personal, technicalOnly(b), "personal values are not where they were")
 			require.Positive(t, personal)
@@ -323,6 +328,16 @@ func TestReplayGivesTheSameDocument(t *testing.T) {
 			require.Equal(t, text(a), text(b))
 		})
 	}
+}
+
+// withoutSnapshots takes what was kept with codes out of a document.
+func withoutSnapshots(t *testing.T, doc map[string]any) {
+	require.NotEmpty(t, doc["snapshots"])
+	delete(doc, "snapshots")
+	delete(doc, "withheld")
+	doc["readings"] = slices.DeleteFunc(doc["readings"].([]any), func(v any) bool {
+		return strings.HasPrefix(v.(map[string]any)["key"].(string), "uds.19.04.")
+	})
 }
 
 // technicalOnly takes the values that are not technical out of a document, wherever they are, and returns how many there

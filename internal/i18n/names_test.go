@@ -51,7 +51,7 @@ func TestEveryNameInTheTablesIsTranslated(t *testing.T) {
 	seen := 0
 	for _, table := range []struct{ file, column string }{
 		{"obd/pids.csv", "name"}, {"obd/enums.csv", "label"}, {"obd/infotypes.csv", "name"}, {"obd/iupr.csv", "name"}, {"obd/mids.csv", "name"},
-		{"obd/tids.csv", "name"}, {"uds/dids.csv", "name"}, {"scan/units.csv", "name"}, {"odometer/makers.csv", "ecu"},
+		{"obd/tids.csv", "name"}, {"uds/dids.csv", "name"}, {"uds/records.csv", "name"}, {"scan/units.csv", "name"}, {"odometer/makers.csv", "ecu"},
 		{"obfcm/layouts.csv", "name"}, {"diag/nrc.csv", "name"}, {"diag/nrc.csv", "advice"},
 	} {
 		for _, name := range column(t, table.file, table.column) {
