@@ -169,7 +169,17 @@ func (p *program) consequences(ctx context.Context, s *store.Store, id string, d
 	if a.Destroyed > 0 {
 		p.say("consent.destroyed", a.Destroyed)
 	}
-	if d.Answer.Yes() || d.Answer == consent.Deferred || d.Purpose != consent.OBFCM || d.Recipient != "" {
+	if d.Answer.Yes() || d.Answer == consent.Deferred || d.Recipient != "" {
+		return nil
+	}
+	if d.Purpose == consent.Service {
+		forgotten, err := s.ForgetMileage(ctx, id)
+		if forgotten {
+			p.say("consent.mileage-forgotten")
+		}
+		return err
+	}
+	if d.Purpose != consent.OBFCM {
 		return nil
 	}
 	gone, err := s.Shred(ctx, id, "obfcm-"+d.Answer.String(), isConsumption)

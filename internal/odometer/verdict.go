@@ -27,4 +27,8 @@ type Verdict struct {
 	Reason  string   `json:"reason,omitempty"` // stable key
 	Chosen  int      `json:"chosen"`           // index into Sources, -1 = none answered
 	Sources []Source `json:"sources,omitempty"`
+	// Earlier is the mark of an earlier visit that the mileage is below; nil when it is not, or nothing is known.
+	Earlier *Mark `json:"earlier,omitempty"`
+	// NotBelow: compared with an earlier visit and not below it.
+	NotBelow bool `json:"not_below,omitempty"`
 }

@@ -19,6 +19,7 @@ const (
 	ReasonDiffer          = "sources-differ"             // two mileages differ by more than 1 % and 100 km
 	ReasonRecordAbove     = "obfcm-above-odometer"       // the consumption record counted more than the odometer shows
 	ReasonSinceClearAbove = "since-clear-above-odometer" // more driven since the codes were cleared than the car has
+	ReasonBelowEarlier    = "below-earlier-visit"        // less than it had at an earlier visit
 	ReasonOne             = "one-source"
 	ReasonNone            = "no-source"
 )

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"encoding/hex"
 	"encoding/json"
-	"slices"
 	"strings"
 
 	"obdgate/internal/dtc"
@@ -91,6 +90,10 @@ type Odometer struct {
 	Verdict string            `json:"verdict"`
 	Reason  string            `json:"reason,omitempty"`
 	Sources []OdometerSource  `json:"sources"`
+	// Earlier is what the vehicle had at least at an earlier visit here, where it now has less. NotBelow: it was compared with
+	// an earlier visit and has no less.
+	Earlier  *odometer.Mark `json:"earlier,omitempty"`
+	NotBelow bool           `json:"not_below_earlier,omitempty"`
 }
 
 // OdometerSource is one source's distance.
@@ -132,7 +135,7 @@ func New(visitID string, s visit.Scan, p *policy.Policy, lang string) Document {
 		Withheld: withheld(s, p), Errors: orEmpty(s.Errors),
 		OBFCM: consumption(s), Odometer: mileage(s.Odometer),
 	}
-	d.Mileage = mileage(odometer.Weigh(slices.DeleteFunc(slices.Clone(s.Readings), isConsumption), odometer.Context{Engine: engine(s)}))
+	d.Mileage = mileage(odometer.WithoutRecord(s.Readings, s.Odometer, odometer.Context{Engine: engine(s)}))
 	d.MIL, d.Readiness = obd.MIL(s.Readings), obd.ReadinessOf(s.Readings)
 	d.DTCs = faults(s.Readings, p, lang)
 	d.FreezeFrames, d.MonitorResults, d.Snapshots = freezeFrames(s, p), monitorResults(s, p), snapshots(s, p)
@@ -158,8 +161,6 @@ func faults(rs []reading.Reading, p *policy.Policy, lang string) []DTC {
 	}
 	return out
 }
-
-func isConsumption(r reading.Reading) bool { return strings.HasPrefix(string(r.Key), "obfcm.") }
 
 // engine is the ECU whose mileage comes first: the first that gave one.
 func engine(s visit.Scan) string {
@@ -273,7 +274,7 @@ func consumption(s visit.Scan) OBFCM {
 }
 
 func mileage(v odometer.Verdict) Odometer {
-	o := Odometer{Verdict: string(v.Outcome), Reason: v.Reason, Sources: []OdometerSource{}}
+	o := Odometer{Verdict: string(v.Outcome), Reason: v.Reason, Sources: []OdometerSource{}, Earlier: v.Earlier, NotBelow: v.NotBelow}
 	if v.Outcome == "" {
 		o.Verdict = string(odometer.NoVerdict)
 	}

@@ -24,6 +24,12 @@ func (t *Text) mileage(d Document) {
 		}
 		t.Rows([][]string{{m.Km.String() + " (" + m.Source + ")", verdict}})
 		t.Line("  %s", t.Reason("odometer-reason.", m.Reason))
+		switch {
+		case m.Earlier != nil:
+			t.Line("  %s", t.bad.Render(w.T("odometer.earlier", m.Earlier.Km, m.Earlier.Month)))
+		case m.NotBelow:
+			t.Line("  %s", w.T("odometer.not-below"))
+		}
 	}
 	t.Rows(rowsOf(m.Sources, func(i int) []string {
 		s := m.Sources[i]

@@ -93,6 +93,8 @@ type odometerJSON struct {
 	Reason  text             `json:"reason,omitzero"`
 	Chosen  int              `json:"chosen"`
 	Sources []sourceJSON     `json:"sources,omitempty"`
+	Earlier *odometer.Mark   `json:"earlier,omitempty"`
+	NotLess bool             `json:"not_below,omitempty"`
 }
 
 type sourceJSON struct {
@@ -143,7 +145,8 @@ func encodeVisit(v visit.Visit) ([]byte, error) {
 func encodeScan(s visit.Scan) (scanJSON, error) {
 	j := scanJSON{At: s.At, Link: text(s.Link), Adapter: text(s.Adapter), Plan: text(s.Plan), Protocol: text(s.Protocol),
 		VIN: s.VIN.Reveal(), OBFCM: s.OBFCM, Frames: s.Frames,
-		Odometer: odometerJSON{Outcome: s.Odometer.Outcome, Reason: text(s.Odometer.Reason), Chosen: s.Odometer.Chosen}}
+		Odometer: odometerJSON{Outcome: s.Odometer.Outcome, Reason: text(s.Odometer.Reason), Chosen: s.Odometer.Chosen,
+			Earlier: s.Odometer.Earlier, NotLess: s.Odometer.NotBelow}}
 	for _, e := range s.ECUs {
 		j.ECUs = append(j.ECUs, ecuJSON{text(e.Address), text(e.Name)})
 	}
@@ -223,7 +226,8 @@ func decodeVIN(s string) (vin.VIN, error) {
 func decodeScan(j scanJSON) (visit.Scan, error) {
 	s := visit.Scan{At: j.At, Link: string(j.Link), Adapter: string(j.Adapter), Plan: string(j.Plan), Protocol: string(j.Protocol),
 		OBFCM: j.OBFCM, Frames: j.Frames,
-		Odometer: odometer.Verdict{Outcome: j.Odometer.Outcome, Reason: string(j.Odometer.Reason), Chosen: j.Odometer.Chosen}}
+		Odometer: odometer.Verdict{Outcome: j.Odometer.Outcome, Reason: string(j.Odometer.Reason), Chosen: j.Odometer.Chosen,
+			Earlier: j.Odometer.Earlier, NotBelow: j.Odometer.NotLess}}
 	var err error
 	if s.VIN, err = decodeVIN(j.VIN); err != nil {
 		return s, err

@@ -18,7 +18,8 @@ import (
 // KeepScan adds a scan to an open visit together with its account in the ledger: how many values of each category were
 // read (counts), under which policy, and what became of the consumption record. It asks in the same transaction where the
 // customer's answer stands: what was read of the record and is not agreed to now is never stored, not even for the blink
-// of an eye in which a program can be killed. It returns the scan as it was kept.
+// of an eye in which a program can be killed. The mileage is weighed against the vehicle's earlier visit. It returns the scan
+// as it was kept.
 func (s *Store) KeepScan(ctx context.Context, id string, scan visit.Scan, counts map[string]int, policy string) (visit.Scan, error) {
 	err := s.Tx(ctx, func(tx *sql.Tx) error {
 		v, err := s.readVisit(ctx, tx, id)
@@ -30,6 +31,9 @@ func (s *Store) KeepScan(ctx context.Context, id string, scan visit.Scan, counts
 		}
 		events, err := s.agreeNow(ctx, tx, id, &scan)
 		if err != nil {
+			return err
+		}
+		if err := s.compareMileage(ctx, tx, &v, &scan); err != nil {
 			return err
 		}
 		v.Scans = append(v.Scans, scan)

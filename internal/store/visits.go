@@ -211,7 +211,7 @@ func (s *Store) ExportVisit(ctx context.Context, id string) (json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	return encodeVisit(v)
+	return s.exported(ctx, v)
 }
 
 func (s *Store) list(ctx context.Context, query string, args ...any) ([]Summary, error) {
@@ -385,6 +385,9 @@ func dropSources(scan *visit.Scan, gone func(reading.Key) bool) {
 	if chosenGone {
 		kept.Chosen = slices.IndexFunc(kept.Sources, func(s odometer.Source) bool { return s.Comparable })
 		scan.Readings = slices.DeleteFunc(scan.Readings, func(r reading.Reading) bool { return r.Key == "odometer" })
+	}
+	if !chosenGone {
+		kept.Earlier, kept.NotBelow = o.Earlier, o.NotBelow
 	}
 	if comparable >= 2 && o.Outcome == odometer.Consistent { // all agreed, so those that are left agree
 		kept.Outcome, kept.Reason = o.Outcome, ""
