@@ -135,10 +135,26 @@ func classify(tokens []string, req []byte) line {
 		return message(tokens, req)
 	case len(all)%2 == 1 && len(all) > 3:
 		return identified(all[:3], []string{all[3:]})
-	case len(all) > 8 && hasAny(all, wideHeads), len(all) > 8 && strings.HasPrefix(all, "000007"):
+	case len(all) > 8 && hasAny(all, wideHeads), len(all) > 8 && strings.HasPrefix(all, "000007"), wide(all, req):
 		return identified(all[:8], []string{all[8:]})
 	}
 	return message(tokens, req)
+}
+
+// wide reports whether digits without a space begin with a 29-bit identifier nobody has listed: behind it then stands a
+// frame that answers the question.
+func wide(all string, req []byte) bool {
+	b, err := hex.DecodeString(all)
+	if err != nil || len(req) == 0 || len(b) < 7 || len(b) > 12 || b[0] > 0x1F || b[0] == 0 {
+		return false
+	}
+	service := b[5]
+	if b[4]>>4 == 1 {
+		service = b[6]
+	} else if b[4] > 7 || int(b[4]) > len(b)-5 {
+		return false
+	}
+	return service == req[0]|0x40
 }
 
 // frameLike reports whether bytes can be a CAN frame with its PCI: a single frame that holds its length, a full first

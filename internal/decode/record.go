@@ -103,6 +103,7 @@ func Read(rec Record) Result {
 	res.Request = req
 	g := gatherer{req: req}
 	for _, text := range rec.Response {
+		text = strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(text) // as some write line breaks down
 		for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
 			g.line(understand(one, req, g.running()), &res)
 		}
@@ -347,6 +348,7 @@ func (g *gatherer) close() {
 		}
 		if p.rx != nil && p.rx.Running() {
 			e := p.rx.Tick(g.clock + time.Hour)
+			p.stray = p.stray || p.err == nil && len(p.messages) > 0 && !pending(p.messages[len(p.messages)-1])
 			p.fail(fmt.Errorf("%w: %d of %d bytes", ErrUnfinished, e.Got, e.Want))
 		}
 		if p.src.Legacy {
