@@ -54,6 +54,7 @@ func TestNonInterference(t *testing.T) {
 	require.Equal(t, 3, strings.Count(want.sent, "POST /v1/envelopes HTTP/1.1"), want.spoken)
 	require.Greater(t, strings.Count(want.recording, "7E8#"), 100)
 	require.Contains(t, want.bundle, `"ledger_entries"`)
+	require.NotContains(t, want.files, "WVW", "a file is named after the car")
 	for form, text := range want.exports {
 		require.Greater(t, len(text), 300, form)
 	}

@@ -92,6 +92,7 @@ var house = rules{
 		{dir: "internal/archtest", tests: true, tooling: true},
 		{dir: "vcan", tooling: true},
 		{dir: "e2e", tests: true, tooling: true},
+		{dir: "leaks", tests: true, tooling: true},
 	},
 
 	never: []never{

@@ -161,6 +161,16 @@ func TestConsumptionCarriesTheRecordOnly(t *testing.T) {
 	require.Equal(t, theVIN, e.VIN)
 }
 
+// Raw words of a consumption InfoType that no law asks for stay, though their category is that of the record.
+func TestRawWordsOfTheRecordStay(t *testing.T) {
+	in := input(t, consent.OBFCM)
+	in.Values = append(in.Values, tagged(t, []reading.Reading{{Key: "obd.09.1C", ECU: "7E8", Value: reading.Code{N: 4711}}})...)
+	require.Equal(t, policy.Consumption, in.Values[len(in.Values)-1].Tag().Category)
+	e := seal(t, yes(consent.OBFCM), in)
+	require.Empty(t, e.Readings)
+	require.NotContains(t, string(e.Append(nil)), "4711")
+}
+
 func TestQualityLeadsNowhere(t *testing.T) {
 	in := input(t, consent.Quality)
 	e := seal(t, yes(consent.Quality), in)

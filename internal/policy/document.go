@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 )
@@ -81,6 +82,9 @@ func (t Text) String() string { return t.In("en") }
 // maxFile bounds a policy file; the embedded one is some 40 kB.
 const maxFile = 1 << 20
 
+// maxVersion bounds a file's version, which goes out with every envelope.
+const maxVersion = 24
+
 // parse reads a policy file strictly: unknown fields are errors, and errors say line and column.
 func parse(b []byte) (*document, error) {
 	if len(b) > maxFile {
@@ -90,8 +94,11 @@ func parse(b []byte) (*document, error) {
 	if err := unmarshal(b, &d); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	if d.Version == "" {
+	switch {
+	case d.Version == "":
 		return nil, fmt.Errorf("policy: the file has no version")
+	case len(d.Version) > maxVersion || strings.IndexFunc(d.Version, func(r rune) bool { return r != '.' && notKeyRune(r) }) >= 0:
+		return nil, fmt.Errorf("policy: version %.40q: write at most %d letters, digits, dots, - and _: it stands in every envelope and in the log", d.Version, maxVersion)
 	}
 	ids := map[string]bool{}
 	for i, r := range d.Rules {

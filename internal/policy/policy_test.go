@@ -214,6 +214,8 @@ func TestBadFiles(t *testing.T) {
 		"not yaml":         {"version: [", "[1:10]"},
 		"unknown field":    {"version: s\ncolour: red\n", "[2:1]"},
 		"no version":       {"rules: []\n", "no version"},
+		"talkative":        {"version: \"for Els, 1-XKJ-904\"\n", "letters, digits"},
+		"long":             {"version: " + strings.Repeat("x", 25) + "\n", "letters, digits"},
 		"no id":            {rule("category: movement, match: [vin]"), "no id"},
 		"no match":         {rule("id: x, category: movement, reason: {en: r}"), "matches nothing"},
 		"no category":      {rule("id: x, match: [vin], reason: {en: r}"), "no category"},

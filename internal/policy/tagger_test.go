@@ -2,6 +2,8 @@ package policy_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -255,6 +257,48 @@ func TestTaggerHostile(t *testing.T) {
 	tg.Flush(emit)
 	require.Equal(t, seq, next-1)
 	require.LessOrEqual(t, most, 8192)
+}
+
+// Hundreds of senders on eight buses, each beginning messages it never ends, restarting, repeating and interleaving them:
+// what is remembered stays within the bounds, however long it goes on. OBDGATE_COVERAGE=full goes on for 20 million frames.
+func TestTaggerMemoryIsBounded(t *testing.T) {
+	tg := policy.NewTagger(defaultPolicy(t), nil)
+	rnd := rand.New(rand.NewPCG(6, 3))
+	technical := 0
+	emit := func(f *frame.Frame, ft policy.FrameTag) {
+		if ft.Class == policy.Technical && ft.Category != policy.Protocol {
+			technical++
+		}
+	}
+	var f frame.Frame
+	storm := func(n int) (heap uint64) {
+		for i := range n {
+			sender := uint32(rnd.IntN(600))
+			f = frame.Frame{ID: 0x18DAF100 | sender&0xFF, Flags: frame.Extended, Bus: uint8(rnd.IntN(8)), Len: 8, Seq: f.Seq + 1, Time: time.Duration(i) * 37 * time.Microsecond}
+			if sender > 400 {
+				f.ID, f.Flags = 0x600|sender&0xFF, 0
+			}
+			for j := range f.Data[:8] {
+				f.Data[j] = byte(rnd.Uint32())
+			}
+			f.Data[0] = []byte{0x1F, 0x10, 0x21, 0x22, 0x2F, 0x30, 0x02, 0xF1}[rnd.IntN(8)]
+			tg.Push(&f, emit)
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	n := 50_000
+	if full() {
+		n = 10_000_000
+	}
+	first := storm(n)
+	second := storm(n)
+	require.Less(t, int64(second)-int64(first), int64(4<<20), "it grows with the stream")
+	require.LessOrEqual(t, tg.Held(), 8192)
+	tg.Flush(emit)
+	require.Zero(t, tg.Held())
 }
 
 func TestTaggerAllocatesNothing(t *testing.T) {
