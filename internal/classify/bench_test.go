@@ -20,7 +20,7 @@ const benchFrames = 200_000
 
 func benchText(b *testing.B) []byte {
 	var log bytes.Buffer
-	require.NoError(b, loggen.Log(&log, benchFrames, 1))
+	require.NoError(b, loggen.Classic.Log(&log, benchFrames, 1))
 	return log.Bytes()
 }
 

@@ -36,7 +36,7 @@ func rules(t testing.TB) *policy.Policy {
 // buses is the generator's database, one with every sort of switch, and one with long frames.
 func buses(t testing.TB) *dbc.Database {
 	t.Helper()
-	gen, err := dbc.Parse("loggen.dbc", loggen.DBC())
+	gen, err := dbc.Parse("loggen.dbc", loggen.Classic.DBC())
 	require.NoError(t, err)
 	own, err := dbc.Parse("own.dbc", []byte(`VERSION ""
 BO_ 2 NESTED: 8 E
