@@ -8,14 +8,15 @@ import (
 	"obdgate/internal/frame"
 )
 
-// Quick parses the lines that nearly all logs consist of, eight characters at a time:
+// Quick reads the lines that nearly all logs consist of, eight characters at a time:
 //
 //	(1690000000.123456) can0 7E8#0641000000000000
+//	(1690000000.123456) can0 123##1112233445566778899AABBCC
 //
 // that is ten digits of seconds, six or nine of the fraction, an interface of at most seven characters, an 11- or 29-bit
-// identifier, and the data of a classic frame in at most sixteen hex digits, ended by a line feed. Every other line is
-// left to Parse; where Quick says yes, Parse says the same (a fuzz test holds that). The zero value is ready; it remembers
-// the last second and interface, which the next line most likely has too. Not for concurrent use.
+// identifier, and the hex digits of a classic or CAN FD frame, ended by a line feed. Every other line is left to Parse;
+// where Quick says yes, Parse says the same (a fuzz test holds that). The zero value is ready; it remembers the last second
+// and interface, which the next line most likely has too. Not for concurrent use.
 type Quick struct {
 	head   [2]uint64 // "(1690000" and "000000."
 	second time.Duration
@@ -25,11 +26,20 @@ type Quick struct {
 }
 
 // Reach is how many bytes must be readable from the beginning of a line for Quick to try it.
-const Reach = 80
+const Reach = 192
 
 // Span is where the parts of a line are: the interface is line[Iface:IfaceEnd], the data digits begin at Data, and the
 // line, its line feed included, has Next bytes.
 type Span struct{ Iface, IfaceEnd, Data, Next int }
+
+// Line is everything of a line but its data, of which it is known that they are Len pairs of hex digits.
+type Line struct {
+	Span
+	Time  time.Duration
+	ID    uint32
+	Flags frame.Flags
+	Len   uint8
+}
 
 const (
 	ones  = 0x0101010101010101
@@ -40,83 +50,138 @@ const (
 // Parse reads the line at the beginning of b into f: Time, ID, Flags, Len, Dir and Data are set, Seq and Bus are zero. ok
 // is false when the line is not of the common form or b ends within Reach; f is then half written.
 func (q *Quick) Parse(b []byte, f *frame.Frame) (s Span, ok bool) {
-	if len(b) < Reach {
+	var l Line
+	if !q.Skim(b, &l) {
 		return s, false
+	}
+	l.Frame(b, f)
+	return l.Span, true
+}
+
+// Frame makes the frame of a line that Skim has read from b.
+func (l *Line) Frame(b []byte, f *frame.Frame) {
+	if f.Len > 8 {
+		clear(f.Data[8:])
+	}
+	f.Time, f.ID, f.Flags, f.Len, f.Dir, f.Seq, f.Bus = l.Time, l.ID, l.Flags, l.Len, frame.Unknown, 0, 0
+	if l.Len <= 8 {
+		binary.LittleEndian.PutUint64(f.Data[:8], l.First8(b))
+		return
+	}
+	for i := 0; i < int(l.Len); i += 4 { // lengths above eight are multiples of four
+		binary.LittleEndian.PutUint32(f.Data[i:], hex8(binary.LittleEndian.Uint64(b[l.Data+2*i:])))
+	}
+}
+
+// First8 is the first eight data bytes, the first in the lowest byte; those beyond the frame's end are zero.
+func (l *Line) First8(b []byte) uint64 {
+	b = b[l.Data:]
+	data := uint64(hex8(binary.LittleEndian.Uint64(b))) | uint64(hex8(binary.LittleEndian.Uint64(b[8:])))<<32
+	if l.Len < 8 {
+		data &= 1<<(8*l.Len) - 1
+	}
+	return data
+}
+
+// Skim reads the line at the beginning of b into l without converting its data. It is false when the line is not of the
+// common form or b ends within Reach; l is then half written.
+func (q *Quick) Skim(b []byte, l *Line) bool {
+	if len(b) < Reach {
+		return false
 	}
 	b = b[:Reach:Reach]
 	w0, w1 := binary.LittleEndian.Uint64(b[0:]), binary.LittleEndian.Uint64(b[4:])
 	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
-		return s, false
+		return false
 	}
 	at := 20
 	w := binary.LittleEndian.Uint64(b[12:])
 	if w>>48 != 0x2029 { // ") "
 		if b[21] != ')' || b[22] != ' ' {
-			return s, false
+			return false
 		}
 		v, good := decimal8(w)
 		last := b[20] - '0'
 		if !good || last > 9 {
-			return s, false
+			return false
 		}
-		f.Time, at = q.second+time.Duration(v*10+uint64(last)), 23
+		l.Time, at = q.second+time.Duration(v*10+uint64(last)), 23
 	} else {
 		v, good := decimal8(w<<16 | 0x3030)
 		if !good {
-			return s, false
+			return false
 		}
-		f.Time = q.second + time.Duration(v*1000)
+		l.Time = q.second + time.Duration(v*1000)
 	}
 	if w := binary.LittleEndian.Uint64(b[at:]); w&q.busAll != q.bus || q.busAll == 0 {
 		if !q.iface(w) {
-			return s, false
+			return false
 		}
 	}
-	s.Iface, s.IfaceEnd = at, at+q.busLen
-	at = s.IfaceEnd + 1
+	l.Iface, l.IfaceEnd = at, at+q.busLen
+	at = l.IfaceEnd + 1
 	switch {
 	case b[at+3] == '#':
 		v := uint32(nibbles[b[at]])<<8 | uint32(nibbles[b[at+1]])<<4 | uint32(nibbles[b[at+2]])
 		if v > frame.MaxStandardID { // 0xFF of a character that is no digit too
-			return s, false
+			return false
 		}
-		f.ID, f.Flags, at = v, 0, at+4
+		l.ID, l.Flags, at = v, 0, at+4
 	case b[at+8] == '#':
-		v, bad := hex8(binary.LittleEndian.Uint64(b[at:]))
-		id := bits.ReverseBytes32(v)
-		if bad != 0 || id > frame.MaxExtendedID {
-			return s, false
+		w := binary.LittleEndian.Uint64(b[at:])
+		id := bits.ReverseBytes32(hex8(w))
+		if notHex(w) != 0 || id > frame.MaxExtendedID {
+			return false
 		}
-		f.ID, f.Flags, at = id, frame.Extended, at+9
+		l.ID, l.Flags, at = id, frame.Extended, at+9
 	default:
-		return s, false
+		return false
 	}
-	s.Data = at
-	lo, bad := hex8(binary.LittleEndian.Uint64(b[at:]))
-	n, hi := 8, uint32(0)
-	if bad == 0 {
-		hi, bad = hex8(binary.LittleEndian.Uint64(b[at+8:]))
-		n = 16
+	if b[at] == '#' {
+		return l.long(b, at+1)
 	}
-	data := uint64(lo) | uint64(hi)<<32
-	if bad != 0 {
-		n -= 8 - bits.TrailingZeros64(bad)/8
-		if n&1 != 0 {
-			return s, false
-		}
-		data &= 1<<(4*n) - 1
+	l.Data = at
+	n := 16
+	if bad := notHex(binary.LittleEndian.Uint64(b[at:])); bad != 0 {
+		n = bits.TrailingZeros64(bad) / 8
+	} else if bad := notHex(binary.LittleEndian.Uint64(b[at+8:])); bad != 0 {
+		n = 8 + bits.TrailingZeros64(bad)/8
 	}
 	at += n
-	if b[at] != '\n' {
-		return s, false
+	if n&1 != 0 || b[at] != '\n' {
+		return false
 	}
-	if f.Len > 8 {
-		clear(f.Data[8:])
+	l.Len, l.Next = uint8(n/2), at+1
+	return true
+}
+
+// long reads the flags and the data of a CAN FD frame.
+func (l *Line) long(b []byte, at int) bool {
+	flags := nibbles[b[at]]
+	if flags > fdBRS|fdESI|fdFDF {
+		return false
 	}
-	binary.LittleEndian.PutUint64(f.Data[:8], data)
-	f.Len, f.Dir, f.Seq, f.Bus = uint8(n/2), frame.Unknown, 0, 0
-	s.Next = at + 1
-	return s, true
+	l.Flags |= frame.FD
+	if flags&fdBRS != 0 {
+		l.Flags |= frame.BRS
+	}
+	if flags&fdESI != 0 {
+		l.Flags |= frame.ESI
+	}
+	l.Data = at + 1
+	n := 0
+	for ; n < 2*frame.MaxData; n += 8 {
+		if bad := notHex(binary.LittleEndian.Uint64(b[l.Data+n:])); bad != 0 {
+			n += bits.TrailingZeros64(bad) / 8
+			break
+		}
+	}
+	at = l.Data + n
+	if n&1 != 0 || b[at] != '\n' || frame.PadLen(n/2) != n/2 {
+		return false
+	}
+	l.Len, l.Next = uint8(n/2), at+1
+	return true
 }
 
 // seconds reads "(1690000000." and remembers it.
@@ -165,20 +230,20 @@ func decimal8(w uint64) (v uint64, ok bool) {
 	return x, ok
 }
 
-// hex8 reads eight hex digits into four bytes, the first in the lowest byte. bad has the high bit of every character that
-// is no hex digit; the bytes of those are nothing.
-func hex8(w uint64) (v uint32, bad uint64) {
-	letter := w >> 6 & ones
-	low := w & (0x0F * ones)
-	bad = w & highs
-	bad |= (low + 0x76*ones + 3*letter) & highs // digits up to 9, letters up to F
-	bad |= (letter << 7) &^ (low + 0x7F*ones)   // letters from A: low is not 0
-	bad |= (w>>4&ones ^ letter ^ ones) << 7     // 3x for digits, 4x or 6x for letters
-	bad |= ^(w<<2 | letter<<7) & highs          // digits have bit 5
-	x := low + 9*letter
+// notHex has the high bit of every character that is no hex digit, 0 when all eight are.
+func notHex(w uint64) uint64 {
+	u := w &^ (w >> 1 & (0x20 * ones)) &^ highs // letters become capitals, and no sum below leaves its byte
+	digit := (u + 0x50*ones) &^ (u + 0x46*ones) // from 30, not from 3A
+	letter := (u + 0x3F*ones) &^ (u + 0x39*ones)
+	return (^(digit | letter) | w) & highs
+}
+
+// hex8 reads eight hex digits into four bytes, the first in the lowest byte.
+func hex8(w uint64) uint32 {
+	x := w&(0x0F*ones) + 9*(w>>6&ones)
 	x = (x<<4 | x>>8) & 0x00FF00FF00FF00FF
 	x = (x | x>>8) & 0x0000FFFF0000FFFF
-	return uint32(x | x>>16), bad
+	return uint32(x | x>>16)
 }
 
 var nibbles = func() (t [256]uint16) {

@@ -29,6 +29,9 @@ func TestQuickTakesTheCommonLines(t *testing.T) {
 		"(1690000001.000000001) can0 18DAF110#0641000000000000",
 		"(0000000000.000000) c 000#FF",
 		"(9000000000.999999999) abcdefg 7ff#aAbBcCdDeEfF0099",
+		"(1690000000.123456) can0 123##0",
+		"(1690000000.123456) can0 123##1112233445566778899AABBCC",
+		"(1690000000.123456789) can0 18DAF110##7" + strings.Repeat("0aF1", 32),
 	} {
 		var got, want frame.Frame
 		s, ok := quickly(&q, line, &got)
@@ -38,7 +41,7 @@ func TestQuickTakesTheCommonLines(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Equal(t, string(iface), line[s.Iface:s.IfaceEnd])
 		require.Equal(t, len(line)+1, s.Next)
-		require.Equal(t, byte('#'), line[s.Data-1])
+		require.Equal(t, strings.LastIndexByte(line, '#')+len("0")*strings.Count(line, "##")+1, s.Data)
 	}
 }
 
@@ -48,6 +51,7 @@ func TestQuickNeverContradictsParse(t *testing.T) {
 		"(1690000000.123456) can0 7E8#0641aF0000000000",
 		"(1690000000.123456789) can0 18DAF110#0641",
 		"(1690000000.123456) can0 7E8#",
+		"(1690000000.123456) can0 7E8##50641aF000000000000112233",
 	} {
 		var q canlog.Quick
 		taken := 0
@@ -92,7 +96,7 @@ func TestQuickClearsWhatWasThere(t *testing.T) {
 }
 
 func FuzzQuick(f *testing.F) {
-	for _, s := range []string{"(1690000000.123456) can0 7E8#0641000000000000", "(1690000000.123456789) can0 18DAF110#06 R", "(1.0) can0 7E8##1"} {
+	for _, s := range []string{"(1690000000.123456) can0 7E8#0641000000000000", "(1690000000.123456789) can0 18DAF110#06 R", "(1.0) can0 7E8##1", "(1690000000.123456) can0 123##1112233445566778899AABBCC"} {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, first, second string) {

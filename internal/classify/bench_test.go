@@ -54,7 +54,11 @@ func benchWorker(b *testing.B, o Options) {
 }
 
 func BenchmarkTagOnly(b *testing.B) { benchWorker(b, Options{To: Nothing}) }
-func BenchmarkPassAll(b *testing.B) { benchWorker(b, Options{To: Candump}) }
+func BenchmarkDropIDs(b *testing.B) {
+	ids, err := ParseIDs("not:0A0,0B1,0C2,0D3,0E4,0F5,106,117")
+	require.NoError(b, err)
+	benchWorker(b, Options{To: Candump, IDs: ids})
+}
 func BenchmarkOnlyTechnical(b *testing.B) {
 	benchWorker(b, Options{To: Candump, Only: true, Mask: true})
 }
@@ -121,7 +125,7 @@ func BenchmarkDecode(b *testing.B) {
 		for at := 0; at < len(text)-canlog.Reach; {
 			s, _ := q.Parse(text[at:], &f)
 			at += s.Next
-			v := t.find(&f)
+			v := t.find(f.ID, f.Flags)
 			if v == nil || v.plan == nil {
 				continue
 			}

@@ -33,6 +33,7 @@ const (
 type Options struct {
 	Policy *policy.Policy // nil is not allowed
 	DB     *dbc.Database  // nil: every broadcast frame is unclassified
+	IDs    *IDs           // only some identifiers; nil: all
 	To     Format
 	Only   bool // leave out frames that are not technical; implies Mask, because a technical frame may have padding
 	Mask   bool // set every byte that is not technical to zero, exact to the bit in broadcast frames

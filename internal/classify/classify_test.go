@@ -112,6 +112,9 @@ func plainly(t require.TestingT, log []byte, o Options) (out []byte, all Count, 
 		}
 		var f frame.Frame
 		name, err := canlog.Parse(trimmed, &f)
+		if err == nil && o.IDs != nil && !named(o.IDs, &f) {
+			continue
+		}
 		if err == nil {
 			bus := slices.Index(names, string(name))
 			if bus < 0 {
@@ -131,6 +134,14 @@ func plainly(t require.TestingT, log []byte, o Options) (out []byte, all Count, 
 	}
 	tg.Flush(emit)
 	return out, all, faults
+}
+
+// named says of one frame what IDs say, from the words of it.
+func named(ids *IDs, f *frame.Frame) bool {
+	if f.Flags&(frame.Error|frame.Legacy) != 0 {
+		return ids.drop
+	}
+	return ids.drop != (ids.ext[f.ID] && f.Is(frame.Extended) || !f.Is(frame.Extended) && ids.std[f.ID/64]&(1<<(f.ID%64)) != 0)
 }
 
 func run(t require.TestingT, log []byte, o Options) (string, *Summary) {
@@ -206,12 +217,18 @@ func TestManyWorkersAreOneTagger(t *testing.T) {
 	p, db := rules(t), buses(t)
 	rapid.Check(t, func(t *rapid.T) {
 		log := drawLog(t, db.Messages())
+		ids := ""
 		o := Options{Policy: p, DB: db, To: Candump, Workers: rapid.IntRange(1, 3).Draw(t, "workers"), block: rapid.SampledFrom([]int{300, 500, 2000, 1 << 20}).Draw(t, "block")}
 		switch rapid.IntRange(0, 2).Draw(t, "what") {
 		case 1:
 			o.Mask = true
 		case 2:
 			o.Only = true
+		}
+		if o.IDs, ids = nil, rapid.SampledFrom([]string{"", "", "not:7E8,0A0,0CF00909", "0A0,0B1,002,004,7E8,7E0,18DAF110", "not:123"}).Draw(t, "ids"); ids != "" {
+			var err error
+			o.IDs, err = ParseIDs(ids)
+			require.NoError(t, err)
 		}
 		want, all, faults := plainly(t, log, o)
 		got, s := run(t, log, o)
@@ -240,8 +257,29 @@ func TestManyWorkersAreOneTagger(t *testing.T) {
 		}
 		o.To = Nothing
 		_, nothing := run(t, log, o)
-		require.Equal(t, s.Categories, nothing.Categories)
+		if o.Mask || o.Only { // else nothing was tagged
+			require.Equal(t, s.Categories, nothing.Categories)
+		}
+		require.Equal(t, s.All, nothing.All)
 	})
+}
+
+func TestParseIDs(t *testing.T) {
+	for list, want := range map[string][4]bool{ // 123, 00000123, 7FF, an error report
+		"123":              {true, false, false, false},
+		"00000123":         {false, true, false, false},
+		"not:123,7ff":      {false, true, false, true},
+		"not:00000123":     {true, false, true, true},
+		"7FF,00000123,123": {true, true, true, false},
+	} {
+		ids, err := ParseIDs(list)
+		require.NoError(t, err)
+		require.Equal(t, want, [4]bool{ids.pass(0x123, 0), ids.pass(0x123, frame.Extended), ids.pass(0x7FF, frame.FD), ids.pass(4, frame.Error)}, list)
+	}
+	for _, wrong := range []string{"", "1", "12", "0123", "800", "20000000", "123,", "123 ,7FF", "XYZ", "not:", "+12", "0x1"} {
+		_, err := ParseIDs(wrong)
+		require.ErrorIs(t, err, ErrIDs, wrong)
+	}
 }
 
 // Whatever stands in the bytes that are personal or unknown, what may leave stays the same to the bit, in every format.

@@ -41,7 +41,7 @@ func (p *pen) decide(ft policy.FrameTag, f *frame.Frame) *decision {
 }
 
 // unchanged reports whether the line is copied as it stands.
-func (p *pen) unchanged(d *decision, f *frame.Frame) bool {
+func (p *pen) unchanged(d *decision, l *canlog.Line) bool {
 	o := p.t.o
 	if o.To != Candump {
 		return false
@@ -49,24 +49,24 @@ func (p *pen) unchanged(d *decision, f *frame.Frame) bool {
 	if o.Only && !d.technical {
 		return false
 	}
-	return !o.Mask || d.personal&lengthMask(f) == 0
+	return !o.Mask || d.personal&lengthMask(l.Len, l.Flags) == 0
 }
 
-// lengthMask has a bit for every data byte of the frame; a remote request has a length but no data.
-func lengthMask(f *frame.Frame) uint64 {
-	if f.Flags&frame.Remote != 0 {
+// lengthMask has a bit for every data byte of a frame; a remote request has a length but no data.
+func lengthMask(n uint8, flags frame.Flags) uint64 {
+	if flags&frame.Remote != 0 {
 		return 0
 	}
-	if f.Len >= frame.MaxData {
+	if n >= frame.MaxData {
 		return ^uint64(0)
 	}
-	return 1<<f.Len - 1
+	return 1<<n - 1
 }
 
 // frame appends one frame that passes. line is how it was written, with its line feed. quick: a classic data frame.
 func (p *pen) frame(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision, quick bool) []byte {
 	show := f
-	if p.t.o.Mask && d.personal&lengthMask(f) != 0 {
+	if p.t.o.Mask && d.personal&lengthMask(f.Len, f.Flags) != 0 {
 		show = &p.hidden
 		p.mask(show, f, d, quick)
 	}

@@ -24,6 +24,9 @@ type block struct {
 	faults []canlog.Fault
 	bad    int
 	tally  tally
+
+	dropped       int    // frames Options.IDs left out
+	frames, bytes uint64 // that passed the sieve
 }
 
 // line is where a frame is in text and where out stood before it.

@@ -2,7 +2,6 @@ package classify
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 
 	"obdgate/internal/canlog"
@@ -36,6 +35,9 @@ type sequence struct {
 	bad    int
 	tally  tally
 	time   timeline
+
+	dropped int
+	passed  Count // through the sieve
 }
 
 // heldLine is the line of a frame the Tagger was given.
@@ -67,9 +69,14 @@ func (s *sequence) take(b *block) error {
 			s.time.begin(s.f.Time)
 		}
 	}
-	if s.crowded(b) {
+	s.dropped += b.dropped
+	switch {
+	case s.crowded(b):
 		s.oneByOne(b)
-	} else {
+	case s.t.sieve:
+		s.passed.add(Count{b.frames, b.bytes})
+		s.write(b.out)
+	default:
 		s.merge(b)
 	}
 	for n := s.first; n != s.next; n++ {
@@ -127,7 +134,7 @@ func (s *sequence) push(b *block, at int, alone bool) {
 	}
 	text := b.text[at : at+span.Next]
 	f.Bus, _ = s.bus(text[span.Iface:span.IfaceEnd])
-	s.give(f, text, span, quick, alone)
+	s.give(f, text, span, quick && f.Flags&^frame.Extended == 0, alone)
 }
 
 func (s *sequence) give(f *frame.Frame, text []byte, span canlog.Span, quick, alone bool) {
@@ -239,19 +246,23 @@ func (s *sequence) crowded(b *block) bool {
 // oneByOne goes through a block again, because frames of interfaces too many are damage.
 func (s *sequence) oneByOne(b *block) {
 	b.tally.reset()
-	at, number := 0, 0
-	for _, l := range b.lines {
-		number += bytes.Count(b.text[at:l.in], []byte{'\n'})
-		at = int(l.in)
-		f := &s.f
+	number, f := 0, &s.f
+	for at := 0; at < b.n; {
 		span, ok := slowly(b.text[at:b.n], f)
-		if !ok {
-			continue // cannot be: the worker has read it
-		}
 		text := b.text[at : at+span.Next]
+		at += span.Next
+		number++
+		if !ok || !s.t.o.IDs.pass(f.ID, f.Flags) {
+			continue
+		}
 		if f.Bus, ok = s.bus(text[span.Iface:span.IfaceEnd]); !ok {
 			b.bad++
-			b.faults = append(b.faults, canlog.Fault{Line: number + 1, Err: canlog.ErrBuses})
+			b.faults = append(b.faults, canlog.Fault{Line: number, Err: canlog.ErrBuses})
+			continue
+		}
+		if s.t.sieve {
+			s.passed.add(Count{1, uint64(f.Len)})
+			s.write(text)
 			continue
 		}
 		s.give(f, text, span, false, false)

@@ -28,7 +28,9 @@ type Summary struct {
 	Faults     []canlog.Fault // the first 20 of them
 	Interfaces []string
 	LeftOut    uint64 // K-line and J1850 messages, which pcapng has no place for
+	Dropped    int    // frames that Options.IDs left out; they are in no other count but Lines
 
+	// All counts what passed IDs. Nothing is tagged, and so the others are empty, for Candump without Only and Mask.
 	All, Technical, Personal Count
 	Categories               []CategoryCount // those that occur, the technical ones first
 
@@ -37,7 +39,7 @@ type Summary struct {
 }
 
 func (s *sequence) summary() *Summary {
-	out := &Summary{Lines: s.lines, Damaged: s.bad, Faults: s.faults, Interfaces: s.buses, LeftOut: s.leftOut, Start: s.time.start, Slot: s.time.width}
+	out := &Summary{Lines: s.lines, Damaged: s.bad, Faults: s.faults, Interfaces: s.buses, LeftOut: s.leftOut, Dropped: s.dropped, All: s.passed, Start: s.time.start, Slot: s.time.width}
 	slots := s.time.used()
 	for i, c := range categories {
 		x := CategoryCount{Category: c, Technical: i <= lastTechnical}

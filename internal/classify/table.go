@@ -12,6 +12,7 @@ type decision struct {
 	category  uint8 // index in table.categories
 	technical bool
 	personal  uint64    // bytes, beyond the frame's end too
+	whole     bool      // of a byte that is not kept as it was, no bit may be shown
 	keep      uint64    // bits of the first eight bytes that may be shown
 	same      [2]uint64 // characters of their sixteen hex digits that stay as they were written
 	values    []value   // signals to write, of a frame as long as its message
@@ -27,14 +28,15 @@ type value struct {
 
 // verdict is how the frames of one identifier are decided.
 type verdict struct {
-	how     how
-	length  uint8       // shorter frames are unknown
-	fixed   *decision   // always
-	by      *dbc.Signal // switched
-	when    []*decision
-	message *dbc.Message
-	plan    *dbc.Plan
-	keys    map[*dbc.Signal]value // all signals, for frames that are worked out one by one
+	how      how
+	length   uint8       // shorter frames are unknown
+	fixed    *decision   // always
+	by       *dbc.Signal // switched
+	when     []*decision
+	switches []*dbc.Signal // several
+	message  *dbc.Message
+	plan     *dbc.Plan
+	keys     map[*dbc.Signal]value // all signals, for frames that are worked out one by one
 }
 
 type how uint8
@@ -42,6 +44,7 @@ type how uint8
 const (
 	always   how = iota
 	switched     // by the value of one signal
+	several      // by the values of several
 	ask          // the Tagger works it out
 	maybe        // part of a conversation if the first byte says so, else as always
 	follow       // part of a conversation
@@ -55,14 +58,21 @@ type table struct {
 	ext       map[uint32]*verdict
 	unknown   *decision
 	unknownAs *verdict
-	most      int // signals of any message
+	most      int  // signals of any message
+	sieve     bool // lines pass as they are or not at all, whatever is in them: nothing needs to be decided
 }
 
 // tester is the first byte of BMW's extended addressing that makes a frame an answer.
 const tester = 0xF1
 
 func newTable(o *Options) *table {
-	t := &table{o: o, ext: map[uint32]*verdict{}}
+	t := &table{o: o, ext: map[uint32]*verdict{}, sieve: o.To == Candump && !o.safe()}
+	if o.IDs == nil {
+		o.IDs = &IDs{}
+	}
+	if t.sieve {
+		return t
+	}
 	tg := policy.NewTagger(o.Policy, o.DB)
 	t.unknown = t.decide(policy.FrameTag{Personal: ^uint64(0)})
 	t.unknownAs = &verdict{fixed: t.unknown}
@@ -100,9 +110,12 @@ func (t *table) decide(ft policy.FrameTag) *decision {
 	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
 	d.text = tagText(nil, d)
 	d.keep = le.Uint64(kept(ft)[:8])
+	d.whole = true
 	for i := range 8 {
 		if d.personal>>i&1 == 0 {
 			d.same[i/4] |= 0xFFFF << (16 * (i % 4))
+		} else if byte(d.keep>>(8*i)) != 0 {
+			d.whole = false
 		}
 	}
 	return d
@@ -157,8 +170,12 @@ func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdic
 	switch {
 	case !m.Multiplexed():
 		v.fixed = t.sample(ft, v, &f)
-	case by == nil || v.how == maybe:
+	case v.how == maybe:
 		v.how = ask
+	case by == nil:
+		if v.how, v.switches = several, allSwitches(m); v.switches == nil {
+			v.how = ask
+		}
 	default:
 		v.how, v.by = switched, by
 		places := bitPlaces(by)
@@ -219,6 +236,21 @@ func onlySwitch(m *dbc.Message) *dbc.Signal {
 		}
 	}
 	return by
+}
+
+// allSwitches returns the message's switches, nil when their values together need more than 64 bits.
+func allSwitches(m *dbc.Message) (out []*dbc.Signal) {
+	bits := 0
+	for _, s := range m.Signals {
+		if s.Switch {
+			out = append(out, s)
+			bits += s.Size
+		}
+	}
+	if bits > 64 {
+		return nil
+	}
+	return out
 }
 
 // bitPlaces returns where each bit of a signal is, the lowest first: byte times eight plus bit.

@@ -12,75 +12,185 @@ import (
 
 // worker decides on the frames of a block that need no memory, and writes them. Its Tagger follows nothing.
 type worker struct {
-	t    *table
-	tg   *policy.Tagger
-	q    canlog.Quick
-	f    frame.Frame
-	pen  pen
-	name []byte // interface of the last frame
+	t     *table
+	tg    *policy.Tagger
+	q     canlog.Quick
+	line  canlog.Line
+	f     frame.Frame // of the line, once it was needed
+	pen   pen
+	name  []byte // interface of the last frame
+	known map[*verdict]map[uint64]*decision
 }
 
 func newWorker(t *table) *worker {
-	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t)}
+	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t), known: map[*verdict]map[uint64]*decision{}}
 }
 
 // do works on one block.
 func (k *worker) do(b *block) {
 	b.out, b.lines, b.follow, b.names, b.faults = b.out[:0], b.lines[:0], b.follow[:0], b.names[:0], b.faults[:0]
-	b.count, b.bad = 0, 0
+	b.count, b.bad, b.dropped, b.frames, b.bytes = 0, 0, 0, 0, 0
 	b.tally.reset()
 	k.name = k.name[:0]
 	write := k.t.o.To == Candump || k.t.o.To == JSONL
-	text, f := b.text, &k.f
+	text, l := b.text, &k.line
 	at, from := 0, 0 // from: lines from here on pass unchanged and are not yet written
 	for at < b.n {
 		b.count++
-		s, quick := k.q.Parse(text[at:], f)
-		if !quick {
-			var good bool
-			if s, good = slowly(text[at:b.n], f); !good {
-				b.out = append(b.out, text[from:at]...)
-				at += s.Next
-				from = at
-				if s.Data < 0 {
-					b.fault(text[at-s.Next : at-1])
-				}
-				continue
+		quick := k.q.Skim(text[at:], l)
+		if !quick && !k.slowly(text[at:b.n]) {
+			b.out = append(b.out, text[from:at]...)
+			at += l.Next
+			from = at
+			if l.Data < 0 {
+				b.fault(text[at-l.Next : at-1])
 			}
+			continue
 		}
-		if name := text[at+s.Iface : at+s.IfaceEnd]; string(name) != string(k.name) {
-			k.name = append(k.name[:0], name...)
-			b.named(name)
-		}
-		b.lines = append(b.lines, line{uint32(at), uint32(len(b.out) + at - from)})
-		var d *decision
-		if quick {
-			d = k.t.quick(f, k.tg, &k.pen)
-		} else {
-			d = k.t.any(f, k.tg, &k.pen)
-		}
-		if d == nil {
-			b.follow = append(b.follow, int32(len(b.lines)-1))
-		} else {
-			b.tally.add(f.Time, d, int(f.Len))
-		}
-		if !write {
-			at += s.Next
+		if !k.t.o.IDs.pass(l.ID, l.Flags) {
+			b.dropped++
+			b.out = append(b.out, text[from:at]...)
+			at += l.Next
 			from = at
 			continue
 		}
-		if d != nil && k.pen.unchanged(d, f) {
-			at += s.Next
+		if name := text[at+l.Iface : at+l.IfaceEnd]; string(name) != string(k.name) {
+			k.name = append(k.name[:0], name...)
+			b.named(name)
+		}
+		if k.t.sieve {
+			b.frames++
+			b.bytes += uint64(l.Len)
+			at += l.Next
+			continue
+		}
+		b.lines = append(b.lines, line{uint32(at), uint32(len(b.out) + at - from)})
+		d := k.decision(text[at:], quick)
+		if d == nil {
+			b.follow = append(b.follow, int32(len(b.lines)-1))
+		} else {
+			b.tally.add(l.Time, d, int(l.Len))
+		}
+		if !write {
+			at += l.Next
+			from = at
+			continue
+		}
+		if d != nil && k.pen.unchanged(d, l) {
+			at += l.Next
 			continue
 		}
 		b.out = append(b.out, text[from:at]...)
 		if d != nil && (d.technical || !k.t.o.Only) {
-			b.out = k.pen.frame(b.out, text[at:at+s.Next], s, f, d, quick)
+			b.out = k.write(b.out, text[at:], d, quick)
 		}
-		at += s.Next
+		at += l.Next
 		from = at
 	}
 	b.out = append(b.out, text[from:at]...)
+}
+
+// slowly reads a line of any form into the frame, and what a Line has of it.
+func (k *worker) slowly(text []byte) bool {
+	span, ok := slowly(text, &k.f)
+	f := &k.f
+	k.line = canlog.Line{Span: span, Time: f.Time, ID: f.ID, Flags: f.Flags, Len: f.Len}
+	return ok
+}
+
+// decision on the line at the beginning of text; nil: it is or may be part of a conversation. The frame is made only where
+// its data decide.
+func (k *worker) decision(text []byte, quick bool) *decision {
+	l := &k.line
+	if quick && l.Flags&^frame.Extended == 0 {
+		if v := k.t.find(l.ID, l.Flags); v != nil {
+			switch v.how {
+			case always:
+				if l.Len < v.length {
+					return k.t.unknown
+				}
+				return v.fixed
+			case switched, several:
+				if l.Len < v.length {
+					return k.t.unknown
+				}
+				l.Frame(text, &k.f)
+				if v.how == several {
+					return k.several(v)
+				}
+				raw, _ := v.by.Raw(&k.f)
+				return v.when[raw]
+			case maybe:
+				if l.Len > 0 && byte(l.First8(text)) == tester {
+					return nil
+				}
+				if l.Len < v.length {
+					return k.t.unknown
+				}
+				return v.fixed
+			case follow:
+				return nil
+			}
+		}
+	}
+	if quick {
+		l.Frame(text, &k.f)
+	}
+	ft, ok := k.tg.Alone(&k.f)
+	if !ok {
+		return nil
+	}
+	return k.pen.decide(ft, &k.f)
+}
+
+// several decides on a frame as long as its message, which has more than one switch, by their values: what was worked out
+// once is remembered.
+func (k *worker) several(v *verdict) *decision {
+	key := uint64(0)
+	for _, s := range v.switches {
+		raw, _ := s.Raw(&k.f)
+		key = key<<s.Size | raw
+	}
+	known := k.known[v]
+	if d := known[key]; d != nil {
+		return d
+	}
+	g := frame.Frame{ID: k.f.ID, Flags: k.f.Flags, Len: 8, Data: k.f.Data}
+	ft, _ := k.tg.Alone(&g)
+	d := k.t.sample(ft, v, &g)
+	if known == nil {
+		known = map[uint64]*decision{}
+		k.known[v] = known
+	}
+	if len(known) < maxKnown {
+		known[key] = d
+	}
+	return d
+}
+
+// maxKnown bounds the values of switches that are remembered of one message: a message has some dozens, hostile ones all.
+const maxKnown = 1024
+
+// write appends what passes of the line at the beginning of text, which is not as it stands.
+func (k *worker) write(dst, text []byte, d *decision, quick bool) []byte {
+	l := &k.line
+	if quick && d.sampled && k.t.o.To == Candump && l.Len == 8 {
+		at := len(dst)
+		dst = append(dst, text[:l.Next]...)
+		digits := dst[at+l.Data:][:16]
+		x, y := uint64(0x30*ones), uint64(0x30*ones)
+		if !d.whole {
+			v := l.First8(text) & d.keep
+			x, y = hex(uint32(v)), hex(uint32(v>>32))
+		}
+		le.PutUint64(digits, le.Uint64(digits)&d.same[0]|x&^d.same[0])
+		le.PutUint64(digits[8:], le.Uint64(digits[8:])&d.same[1]|y&^d.same[1])
+		return dst
+	}
+	if quick {
+		l.Frame(text, &k.f)
+	}
+	return k.pen.frame(dst, text[:l.Next], l.Span, &k.f, d, quick && l.Flags&^frame.Extended == 0)
 }
 
 // slowly reads a line of any form. The span has Data -1 for a damaged line and 0 for one that is no frame and no damage.
@@ -134,47 +244,12 @@ func (b *block) fault(line []byte) {
 	b.faults = append(b.faults, canlog.Fault{Line: b.count, Err: err})
 }
 
-// quick decides on a classic data frame; nil: it is or may be part of a conversation.
-func (t *table) quick(f *frame.Frame, tg *policy.Tagger, p *pen) *decision {
-	v := t.find(f)
-	if v == nil {
-		return t.any(f, tg, p)
-	}
-	switch v.how {
-	case always:
-	case switched:
-		if f.Len >= v.length {
-			raw, _ := v.by.Raw(f)
-			return v.when[raw]
-		}
-	case maybe:
-		if f.Len > 0 && f.Data[0] == tester {
-			return nil
-		}
-	default:
-		return t.any(f, tg, p)
-	}
-	if f.Len < v.length {
-		return t.unknown
-	}
-	return v.fixed
-}
-
 // find returns the verdict on an identifier, nil for a 29-bit one that no database names.
-func (t *table) find(f *frame.Frame) *verdict {
-	if f.Flags&frame.Extended == 0 {
-		return t.std[f.ID&frame.MaxStandardID]
+func (t *table) find(id uint32, flags frame.Flags) *verdict {
+	if flags&frame.Extended == 0 {
+		return t.std[id&frame.MaxStandardID]
 	}
-	return t.ext[f.ID]
-}
-
-// any asks the Tagger.
-func (t *table) any(f *frame.Frame, tg *policy.Tagger, p *pen) *decision {
-	ft, ok := tg.Alone(f)
-	if !ok {
-		return nil
-	}
-	return p.decide(ft, f)
+	return t.ext[id]
 }
 
 // tally counts frames and bytes by category and time.

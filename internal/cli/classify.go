@@ -24,6 +24,7 @@ type classifyOptions struct {
 	only, mask string
 	dbc        []string
 	svg        string
+	ids        string
 }
 
 func (p *program) classify() *cobra.Command {
@@ -38,6 +39,9 @@ byte that is not technical to zero. Both are safe to send to a supplier: nothing
 rule knows, has any influence on a byte of them. What is technical stays, the VIN among it, and so do
 interfaces, identifiers and times; lines that pass unchanged are copied as they are. In pcapng the tag is the comment of the packet, so that Wireshark shows it.
 
+--ids 7E8,18DAF110 lets only these identifiers pass, --ids not:7E8 all but these; frames left out count nowhere. With
+--to candump alone, the other lines are copied byte for byte.
+
 Damaged lines are counted, told and never written. The exit code is then 65, and all else is done.
 
 Without --dbc the broadcast database that ships with the program is used; with it, only the files you name.
@@ -45,7 +49,8 @@ Signals are technical where the file says so: BA_ "PrivacyClass" SG_ id name "te
 		Example: `  obdgate classify drive.log
   obdgate classify --to candump --mask personal --dbc body.dbc drive.log > for-supplier.log
   obdgate classify --to jsonl drive.log.gz > drive.jsonl
-  obdgate classify --to pcapng drive.asc > drive.pcapng`,
+  obdgate classify --to pcapng drive.asc > drive.pcapng
+  obdgate classify --to candump --ids not:7E8,18DAF110 drive.log > without.log`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage("usage: "+c.UseLine(), errors.New("no recording named; - is stdin"))
@@ -62,6 +67,7 @@ Signals are technical where the file says so: BA_ "PrivacyClass" SG_ id name "te
 	f.StringVar(&o.only, "only", "", "technical: leave out frames that are not")
 	f.StringVar(&o.mask, "mask", "", "personal: set bytes that are not technical to zero")
 	f.StringArrayVar(&o.dbc, "dbc", nil, "broadcast database with privacy attributes; may be repeated")
+	f.StringVar(&o.ids, "ids", "", "only these identifiers, as 7E8,18DAF110; not:7E8 = all but these")
 	f.StringVar(&o.svg, "svg", "", "also draw bytes by category over time into this file")
 	return c
 }
@@ -70,6 +76,7 @@ var classifyFormats = map[string]classify.Format{"summary": classify.Nothing, "c
 
 func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	to, known := classifyFormats[o.to]
+	ids, wrong := classify.ParseIDs(o.ids)
 	switch {
 	case !known:
 		return usage("--to summary, candump, jsonl or pcapng", fmt.Errorf("there is no --to %q", o.to))
@@ -79,6 +86,8 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 		return usage("--mask personal", fmt.Errorf("there is no --mask %q", o.mask))
 	case to == classify.Nothing && (o.only != "" || o.mask != ""):
 		return usage("add --to candump, jsonl or pcapng", errors.New("--only and --mask shape what is written, and nothing is"))
+	case o.ids != "" && wrong != nil:
+		return usage("--ids 7E8,18DAF110 or --ids not:7E8", wrong)
 	case o.svg != "" && len(o.files) > 1:
 		return usage("draw one recording at a time", errors.New("--svg is one picture"))
 	}
@@ -94,6 +103,9 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 		fmt.Fprintln(p.Err, p.words.T("classify.no-database"))
 	}
 	run := classify.Options{Policy: rules, DB: signals, To: to, Only: o.only != "", Mask: o.mask != ""}
+	if o.ids != "" {
+		run.IDs = ids
+	}
 	doc := report.NewClassified(rules.Version())
 	damaged := 0
 	for _, name := range o.files {
