@@ -137,6 +137,8 @@ type ecu struct {
 
 	name string
 
+	askedVIN, askedF190 bool // it was asked for the VIN, by each way
+
 	known   bool // it was asked what it has
 	visited bool // it was asked for what only it has
 	silent  int  // questions in a row it left unanswered, though asked twice
@@ -174,7 +176,7 @@ func (r *reader) run(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
-		{StepCodes, r.readReports}, {StepValues, r.readValues}, {StepValues, r.readFreezeFrames},
+		{StepCodes, r.readFreezeFrames}, {StepValues, r.readValues}, {StepValues, r.readReports},
 		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage},
 		{StepUnits, r.visitEach}, {StepConsumption, r.readConsumption},
 	} {

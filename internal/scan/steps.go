@@ -59,8 +59,7 @@ func (r *reader) support(ctx context.Context, sid byte) error {
 	answers := r.decoded(first, found)
 	if !heard {
 		var err error
-		// Nobody is expected: who has not been heard yet gets the whole window.
-		if answers, err = r.put(ctx, diag.Request{To: r.bus.Functional, Payload: first}, r.ecus, probable); err != nil {
+		if answers, err = r.put(ctx, diag.Request{To: r.bus.Functional, Payload: first, Expect: len(r.ecus)}, r.ecus, probable); err != nil {
 			return err
 		}
 	}
@@ -142,9 +141,12 @@ type vinSource struct {
 	vin vin.VIN
 }
 
-// readVIN asks 09 02 (22 F802 where the vehicle has only UDS), and 22 F190 where that gave none.
+// readVIN asks each ECU once: 09 02 (22 F802 where the vehicle has only UDS), and 22 F190 where that gave none.
 func (r *reader) readVIN(ctx context.Context) error {
-	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) })
+	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) && !e.askedVIN })
+	for _, e := range who {
+		e.askedVIN = true
+	}
 	if r.onlyUDS() {
 		for _, e := range who {
 			answers, err := r.oneDID(ctx, e, 0xF802, certain)
@@ -167,9 +169,10 @@ func (r *reader) readVIN(ctx context.Context) error {
 		if len(r.vins) > 0 || r.bus.Functional.Legacy {
 			break
 		}
-		if e.noDIDs {
+		if e.noDIDs || e.askedF190 {
 			continue
 		}
+		e.askedF190 = true
 		q := diag.Request{To: diag.Physical(e.addr), Payload: []byte{0x22, 0xF1, 0x90}, Expect: 1}
 		answers, err := r.ask(ctx, q)
 		if err != nil {
@@ -217,7 +220,7 @@ func (r *reader) readCodes(ctx context.Context) error {
 		}
 		q := diag.Request{To: r.bus.Functional, Payload: []byte{sid}, Expect: len(r.ecus)}
 		if sid == 0x03 {
-			q.Expect = 0 // the second chance to be heard, for those that have no service 09
+			q.Expect = 0 // the second chance to be heard: everybody answers this, and gets the whole window
 		}
 		answers, err := r.put(ctx, q, who, c)
 		if err != nil {
@@ -225,7 +228,10 @@ func (r *reader) readCodes(ctx context.Context) error {
 		}
 		r.keep(q.Payload, answers, func(*ecu) bool { return sid == 0x03 })
 	}
-	return r.welcome(ctx)
+	if err := r.welcome(ctx); err != nil {
+		return err
+	}
+	return r.readVIN(ctx) // of who was first heard just now
 }
 
 func spoke(answers []answer, e *ecu) bool {

@@ -52,6 +52,8 @@ type spent struct {
 	since time.Time
 	text  string
 	trace func(command string, took time.Duration, kind int) // nil = nobody listens
+	ready time.Time                                          // when the prompt came, zero = it has not
+	pause time.Duration                                      // from prompts to the commands after them
 	count [kinds]int
 	time  [kinds]time.Duration
 }
@@ -71,6 +73,10 @@ func (s *spent) command(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.close()
+	if !s.ready.IsZero() {
+		s.pause += time.Since(s.ready)
+		s.ready = time.Time{}
+	}
 	text := strings.TrimSpace(strings.Trim(string(b), "\x7F"))
 	s.text = text
 	switch {
@@ -89,7 +95,20 @@ func (s *spent) command(b []byte) {
 func (s *spent) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kind, s.count, s.time = idle, [kinds]int{}, [kinds]time.Duration{}
+	s.kind, s.count, s.time, s.pause = idle, [kinds]int{}, [kinds]time.Duration{}, 0
+}
+
+// total is how many commands there were; the one under way counts.
+func (s *spent) total() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for k, c := range s.count {
+		if n += c; k == s.kind && k != idle {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *spent) end() {
@@ -102,6 +121,9 @@ func (s *spent) end() {
 func (s *spent) answer(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if strings.HasSuffix(string(b), ">") {
+		s.ready = time.Now()
+	}
 	if s.kind > internal && strings.Contains(string(b), "NO DATA") {
 		s.kind = unanswered
 	}
@@ -212,6 +234,8 @@ type cell struct {
 	baud                int // overrides the adapter's, 0 = its own
 	seed                uint64
 	trace               func(string, time.Duration, int)
+	latency             time.Duration // overrides the adapter's, 0 = its own
+	known               bool          // the client knows the rate
 }
 
 // result is what a scan came to.
@@ -221,6 +245,8 @@ type result struct {
 	took     time.Duration
 	opened   time.Duration // of it, to open the adapter
 	requests int           // that reached the car
+	commands int           // lines sent to the adapter, questions included
+	pause    time.Duration // in which neither side had anything to do
 	spent    spent         // by the scan, opening apart
 	log      []sim.Request
 	over     bool // the deadline of the bench
@@ -241,15 +267,16 @@ func options(t *testing.T) scan.Options {
 	return scan.Options{Plan: scan.NewPlan(scan.Full, consent.Granted), Policy: p, DBC: d, At: time.Unix(0, 0)}
 }
 
-// read puts car, adapter and client together and reads the car.
-func (c cell) read(t *testing.T) *result {
+// bench puts car and adapter together, in a bubble; use is the client.
+func (c cell) bench(t *testing.T, r *result, use func(ctx context.Context, dial func(baud int) (io.ReadWriteCloser, error), rates []int)) {
 	t.Helper()
-	r := &result{spent: spent{trace: c.trace}}
-	o := options(t)
 	p, err := elm.ByName(c.adapter)
 	require.NoError(t, err)
 	if c.baud > 0 {
 		p.Baud = c.baud
+	}
+	if c.latency > 0 {
+		p.Latency = c.latency
 	}
 	var faults []elm.Fault
 	if c.fault != "" {
@@ -276,21 +303,13 @@ func (c cell) read(t *testing.T) *result {
 			return here, nil
 		}
 		rates := []int{0}
-		if p.Baud != 0 {
+		switch {
+		case p.Baud != 0 && c.known:
+			rates = []int{p.Baud}
+		case p.Baud != 0:
 			rates = elm327.Rates()
 		}
-		began := time.Now()
-		var l link.Link
-		if l, r.err = elm327.OpenOver(ctx, dial, rates...); r.err == nil {
-			r.opened = time.Since(began)
-			r.spent.begin()
-			r.scan, r.err = scan.Run(ctx, l, o)
-			r.took = time.Since(began)
-			r.spent.end()
-			require.NoError(t, l.Close())
-		} else {
-			r.took = time.Since(began)
-		}
+		use(ctx, dial, rates)
 		r.over = ctx.Err() != nil
 		cancel()
 		close(plugs)
@@ -298,6 +317,29 @@ func (c cell) read(t *testing.T) *result {
 	})
 	r.log = v.Log()
 	r.requests = len(r.log)
+}
+
+// read reads the car.
+func (c cell) read(t *testing.T) *result {
+	t.Helper()
+	r := &result{spent: spent{trace: c.trace}}
+	o := options(t)
+	c.bench(t, r, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), rates []int) {
+		began := time.Now()
+		var l link.Link
+		if l, r.err = elm327.OpenOver(ctx, dial, rates...); r.err == nil {
+			r.opened = time.Since(began)
+			r.commands, r.pause = r.spent.total(), r.spent.pause
+			r.spent.begin()
+			r.scan, r.err = scan.Run(ctx, l, o)
+			r.took = time.Since(began)
+			r.spent.end()
+			r.commands, r.pause = r.commands+r.spent.total(), r.pause+r.spent.pause
+			require.NoError(t, l.Close())
+		} else {
+			r.took = time.Since(began)
+		}
+	})
 	return r
 }
 
