@@ -17,31 +17,53 @@ import (
 	"obdgate/internal/rights"
 	"obdgate/internal/store"
 	"obdgate/internal/visit"
+	"obdgate/internal/wire"
 
 	"github.com/spf13/cobra"
 )
 
 func (p *program) rights() *cobra.Command {
 	return group("rights", "What a customer may ask for, and what time asks for", p.rightsAccess(), p.rightsErase(), p.rightsRestrict(),
-		p.rightsRectify(), p.rightsExport(), p.rightsObject(), p.rightsList(), p.rightsClose(), p.rightsSweep(),
+		p.rightsRectify(), p.rightsExport(), p.rightsObject(), p.rightsOpen(), p.rightsList(), p.rightsClose(), p.rightsLetter(), p.rightsCheck(), p.rightsSweep(),
 		p.rightsRetention(), p.rightsBreach())
 }
 
 // asked is what every request needs besides the visit.
-type asked struct{ identity, note string }
+type asked struct{ identity, note, letter string }
 
 func (a *asked) flags(c *cobra.Command) {
 	c.Flags().StringVar(&a.identity, "identity", "", `how you checked who asks: "passport seen", "known customer, signed order"`)
 	c.Flags().StringVar(&a.note, "note", "", "what was asked for, in the customer's words")
+	c.Flags().StringVar(&a.letter, "letter", "", "write what the customer is told here, as a page to print")
 }
 
-// open records the request; nobody is answered whose identity was not checked.
-func (a *asked) open(ctx context.Context, p *program, s *store.Store, id string, r rights.Request) (rights.Ticket, error) {
-	t, err := rights.OpenTicket(ctx, s, id, r, a.identity, a.note, p.now())
-	if errors.Is(err, rights.ErrIdentity) {
-		return t, usage(`check who asks first, then for example --identity "passport seen"`, err)
+// open takes up the request that came in before (rights open), or records it now; nobody is answered whose identity was not
+// checked.
+func (a *asked) open(ctx context.Context, p *program, s *store.Store, v visit.Visit, r rights.Request) (rights.Ticket, error) {
+	tickets, err := rights.Tickets(ctx, s, v.ID)
+	if err != nil {
+		return rights.Ticket{}, err
 	}
-	return t, err
+	unknown := usage(`check who asks first, then for example --identity "passport seen"`, rights.ErrIdentity)
+	for _, t := range tickets {
+		if t.State != rights.Open || t.Request != r {
+			continue
+		}
+		if a.note != "" {
+			t.Note = a.note
+		}
+		switch {
+		case a.identity != "":
+			err = t.Identify(ctx, s, a.identity, p.now())
+		case t.Identity == "":
+			err = unknown
+		}
+		return t, err
+	}
+	if a.identity == "" {
+		return rights.Ticket{}, unknown
+	}
+	return rights.Receive(ctx, s, v.ID, r, rights.Text{Identity: a.identity, Note: a.note, Language: v.Language}, p.now(), p.now())
 }
 
 func (p *program) rightsAccess() *cobra.Command {
@@ -75,7 +97,7 @@ func (p *program) access(ctx context.Context, s *store.Store, ids []string, a as
 		if err != nil {
 			return err
 		}
-		ticket, err := a.open(ctx, p, s, v.ID, rights.AccessRequest)
+		ticket, err := a.open(ctx, p, s, v, rights.AccessRequest)
 		if err != nil {
 			return err
 		}
@@ -93,6 +115,14 @@ func (p *program) access(ctx context.Context, s *store.Store, ids []string, a as
 		}
 		pages = append(pages, page)
 		if err := ticket.Settle(ctx, s, p.now()); err != nil {
+			return err
+		}
+		if a.letter != "" && len(ids) == 1 {
+			err = p.confirm(ctx, s, ticket, a.letter)
+		} else {
+			err = p.confirm(ctx, s, ticket, "")
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -148,7 +178,7 @@ recorded with its reason, and the customer is told it.`,
 				if !confirm {
 					return usage("add --confirm", errors.New("this cannot be undone"))
 				}
-				return p.erase(c.Context(), s, v.ID, a)
+				return p.erase(c.Context(), s, v, a)
 			})
 		},
 	}
@@ -157,8 +187,9 @@ recorded with its reason, and the customer is told it.`,
 	return c
 }
 
-func (p *program) erase(ctx context.Context, s *store.Store, id string, a asked) error {
-	ticket, err := a.open(ctx, p, s, id, rights.ErasureRequest)
+func (p *program) erase(ctx context.Context, s *store.Store, v visit.Visit, a asked) error {
+	id := v.ID
+	ticket, err := a.open(ctx, p, s, v, rights.ErasureRequest)
 	if err != nil {
 		return err
 	}
@@ -176,6 +207,9 @@ func (p *program) erase(ctx context.Context, s *store.Store, id string, a asked)
 		}
 		authority := consent.AuthorityOf(shop.Country)
 		p.say("rights.refused", hold, authority.Name, authority.URL)
+		if err := p.confirm(ctx, s, ticket, a.letter); err != nil {
+			return err
+		}
 		return fmt.Errorf("visit %s (%s): %w", id, hold, store.ErrRestricted)
 	}
 	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
@@ -184,6 +218,9 @@ func (p *program) erase(ctx context.Context, s *store.Store, id string, a asked)
 	}
 	notices, err := q.Erase(ctx, id)
 	if err != nil {
+		return err
+	}
+	if ticket.Details.Recipients, err = told(ctx, q, id, wire.ActionErase); err != nil {
 		return err
 	}
 	if err := rights.Erase(ctx, s, id); err != nil {
@@ -195,9 +232,22 @@ func (p *program) erase(ctx context.Context, s *store.Store, id string, a asked)
 	}
 	p.say("rights.erased", id)
 	if notices > 0 {
-		return p.tell(ctx, q, "")
+		if err := p.tell(ctx, q, ""); err != nil {
+			return err
+		}
 	}
-	return nil
+	return p.confirm(ctx, s, ticket, a.letter)
+}
+
+// told lists the recipients that are or were told something about a visit.
+func told(ctx context.Context, q *outbox.Outbox, id, action string) (names []string, err error) {
+	all, err := q.Notices(ctx, id)
+	for _, n := range all {
+		if n.Action == action && !slices.Contains(names, n.Recipient) {
+			names = append(names, n.Recipient)
+		}
+	}
+	return names, err
 }
 
 var stableReason = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
@@ -217,7 +267,8 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 			if !lift && !stableReason.MatchString(reason) {
 				return usage("--reason legal-hold, accuracy-contested, claim-of-customer or objection-pending", errors.New("why?"))
 			}
-			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit) error {
+			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
+				d.Hold, d.Lifted = reason, lift
 				if lift {
 					p.say("rights.lifted", v.ID)
 					return s.LiftRestriction(c.Context(), v.ID)
@@ -234,20 +285,23 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 }
 
 // request opens a ticket, does what is asked and settles it. When it fails the ticket stays open.
-func (p *program) request(ctx context.Context, id string, a asked, r rights.Request, f func(*store.Store, visit.Visit) error) error {
+func (p *program) request(ctx context.Context, id string, a asked, r rights.Request, f func(*store.Store, visit.Visit, *rights.Details) error) error {
 	return p.withStore(ctx, func(s *store.Store) error {
 		v, err := getVisit(ctx, s, id)
 		if err != nil {
 			return err
 		}
-		ticket, err := a.open(ctx, p, s, v.ID, r)
+		ticket, err := a.open(ctx, p, s, v, r)
 		if err != nil {
 			return err
 		}
-		if err := f(s, v); err != nil {
+		if err := f(s, v, &ticket.Details); err != nil {
 			return err
 		}
-		return ticket.Settle(ctx, s, p.now())
+		if err := ticket.Settle(ctx, s, p.now()); err != nil {
+			return err
+		}
+		return p.confirm(ctx, s, ticket, a.letter)
 	})
 }
 
@@ -267,7 +321,8 @@ customer's statement about it with --note, and it stays with the visit and is pa
 			if field != "" && field != "order" && field != "language" || field == "language" && !slices.Contains(consent.Languages, to) {
 				return usage("fields are order and language (nl, de, fr, en)", fmt.Errorf("%q cannot be corrected so", field))
 			}
-			return p.request(c.Context(), args[0], a, rights.RectificationRequest, func(s *store.Store, v visit.Visit) error {
+			return p.request(c.Context(), args[0], a, rights.RectificationRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
+				d.Field, d.Value = field, to
 				if field == "" {
 					p.say("rights.noted", v.ID)
 					return nil
@@ -297,8 +352,9 @@ only where the customer said yes to third-party:NAME.`,
 			if (file == "") == (to == "") {
 				return usage("--to FILE, or --recipient NAME", errors.New("where to?"))
 			}
-			return p.request(c.Context(), args[0], a, rights.PortabilityRequest, func(s *store.Store, v visit.Visit) error {
+			return p.request(c.Context(), args[0], a, rights.PortabilityRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
 				if to != "" {
+					d.Recipients = []string{to}
 					return p.port(c.Context(), s, v, to)
 				}
 				copied, _, err := p.copyOf(c.Context(), s, v)
@@ -372,8 +428,8 @@ destroyed; the consumption record, once refused, is destroyed too.`,
 		Example: `  obdgate rights object v3k9… --identity "passport seen"
   obdgate rights object v3k9… --purpose quality --identity "passport seen"`,
 		RunE: func(c *cobra.Command, args []string) error {
-			return p.request(c.Context(), args[0], a, rights.ObjectionRequest, func(s *store.Store, v visit.Visit) error {
-				return p.object(c.Context(), s, v, names)
+			return p.request(c.Context(), args[0], a, rights.ObjectionRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
+				return p.object(c.Context(), s, v, names, d)
 			})
 		},
 	}
@@ -382,7 +438,7 @@ destroyed; the consumption record, once refused, is destroyed too.`,
 	return c
 }
 
-func (p *program) object(ctx context.Context, s *store.Store, v visit.Visit, names []string) error {
+func (p *program) object(ctx context.Context, s *store.Store, v visit.Visit, names []string, details *rights.Details) error {
 	have, err := s.Ledger().Decisions(ctx, v.ID)
 	if err != nil {
 		return store.Explain(err)
@@ -405,8 +461,17 @@ func (p *program) object(ctx context.Context, s *store.Store, v visit.Visit, nam
 			d.Answer = consent.Withdrawn
 		}
 		ds = append(ds, d)
+		details.Purposes = append(details.Purposes, string(purpose))
 	}
-	return p.answer(ctx, s, v, ds)
+	if err := p.answer(ctx, s, v, ds); err != nil {
+		return err
+	}
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err != nil {
+		return err
+	}
+	details.Recipients, err = told(ctx, q, v.ID, wire.ActionStop)
+	return err
 }
 
 func (p *program) rightsSweep() *cobra.Command {
@@ -416,34 +481,55 @@ func (p *program) rightsSweep() *cobra.Command {
 after a year. Run it daily; it does nothing when nothing is due.`,
 		Example: "  obdgate rights sweep",
 		RunE: func(c *cobra.Command, _ []string) error {
-			rules, err := p.rules()
-			if err != nil {
-				return err
-			}
 			return p.withStore(c.Context(), func(s *store.Store) error {
-				swept, err := rights.Sweep(c.Context(), s, rules, p.now())
+				swept, err := p.sweep(c.Context(), s)
 				if err != nil {
 					return err
 				}
 				if p.json {
 					return p.writeJSON(swept)
 				}
-				_, err = fmt.Fprintln(p.Out, p.words.T("rights.swept", swept.Values, swept.Erased))
-				return err
+				t := report.NewText(p.Out, p.words)
+				t.Line("%s", p.words.T("rights.swept", swept.Values, swept.Erased))
+				if n := swept.Requests + swept.Notices; n > 0 {
+					t.Line("%s", p.words.T("rights.dropped", n))
+				}
+				return t.Err()
 			})
 		},
 	}
 }
 
+// swept is what retention took.
+type swept struct {
+	rights.Swept
+	Notices int `json:"notices"` // messages to recipients, a year after they were answered
+}
+
+// sweep enforces retention in every room that keeps something.
+func (p *program) sweep(ctx context.Context, s *store.Store) (out swept, err error) {
+	rules, err := p.rules()
+	if err != nil {
+		return out, err
+	}
+	var first error
+	out.Swept, first = rights.Sweep(ctx, s, rules, p.now())
+	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
+	if err == nil {
+		out.Notices, err = q.DropNotices(ctx, p.now().AddDate(0, 0, -rights.RecordsDays))
+	}
+	return out, errors.Join(first, err)
+}
+
 // retain enforces retention before new work is begun. What cannot be erased now must not keep the workshop from working:
 // it is told, and tried again at the next start.
 func (p *program) retain(ctx context.Context, s *store.Store) {
-	rules, err := p.rules()
-	if err == nil {
-		var swept rights.Swept
-		if swept, err = rights.Sweep(ctx, s, rules, p.now()); swept.Values+swept.Erased > 0 {
-			p.say("rights.swept", swept.Values, swept.Erased)
-		}
+	out, err := p.sweep(ctx, s)
+	if out.Values+out.Erased > 0 {
+		p.say("rights.swept", out.Values, out.Erased)
+	}
+	if n := out.Requests + out.Notices; n > 0 {
+		p.say("rights.dropped", n)
 	}
 	if err != nil {
 		p.say("rights.not-swept", err)

@@ -37,15 +37,15 @@ const (
 // duties says which commands a role may use, by the command's path without the program's name; a path ends with a space
 // where everything below it is meant.
 var duties = map[string][]string{
-	technician: {"scan", "visit ", "consent ", "upload", "clear", "monitor", "classify", "replay", "rights list"},
-	adviser:    {"visit open", "visit list", "visit close", "consent ", "rights list", "upload"},
+	technician: {"scan", "visit ", "consent ", "upload", "clear", "monitor", "classify", "replay", "rights list", "rights open"},
+	adviser:    {"visit open", "visit list", "visit close", "consent ", "rights list", "rights open", "rights letter", "upload"},
 	dpo: {"rights ", "ledger ", "consent show", "consent receipt", "consent withdraw", "visit list", "visit show", "recipient list",
 		"recipient show", "workshop"},
 	administrator: {"recipient ", "workshop", "upload", "ledger ", "rights sweep", "rights retention", "visit list", "serve"},
 }
 
 // free are commands that touch no state.
-var free = []string{"", "ledger witness", "demo", "explain", "policy ", "decode", "sim", "doctor", "help", "completion ", "classify", "monitor", "replay"}
+var free = []string{"", "ledger witness", "rights check", "demo", "explain", "policy ", "decode", "sim", "doctor", "help", "completion ", "classify", "monitor", "replay"}
 
 var errRole = errors.New("this is not among the duties of your role")
 

@@ -58,21 +58,18 @@ func (p *program) rightsList() *cobra.Command {
 }
 
 func (p *program) rightsClose() *cobra.Command {
-	var refuse, longer string
+	var refuse, longer, letter string
 	c := &cobra.Command{
 		Use: "close TICKET", Short: "Settle a request, refuse it with a reason, or extend its time once", Args: exactArgs(1),
 		Example: `  obdgate rights close t4k2…
-  obdgate rights close t4k2… --refuse "asked the third time this month"
+  obdgate rights close t4k2… --refuse "asked the third time this month" --letter refusal.html
   obdgate rights close t4k2… --extend "visits at three workshops"`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if refuse != "" && longer != "" {
 				return usage("--refuse or --extend", errors.New("both cannot be"))
 			}
 			return p.withStore(c.Context(), func(s *store.Store) error {
-				t, err := rights.FindTicket(c.Context(), s, args[0])
-				if errors.Is(err, rights.ErrNoTicket) {
-					return fail(exitNoInput, "see: obdgate rights list --all", err)
-				}
+				t, err := findTicket(c.Context(), s, args[0])
 				if err != nil {
 					return err
 				}
@@ -87,14 +84,19 @@ func (p *program) rightsClose() *cobra.Command {
 				if errors.Is(err, rights.ErrSettled) || errors.Is(err, rights.ErrLonger) {
 					return fail(exitData, "see: obdgate rights list --all", err)
 				}
-				if err == nil {
-					p.say("ticket.is", t.ID, p.words.T("ticket."+t.State), t.Due.Format("2006-01-02"))
+				if errors.Is(err, rights.ErrIdentity) {
+					return usage("answer it with the command for it and --identity, or refuse it", err)
 				}
-				return err
+				if err != nil {
+					return err
+				}
+				p.say("ticket.is", t.ID, p.words.T("ticket."+t.State), t.Due.Format("2006-01-02"))
+				return p.confirm(c.Context(), s, t, letter)
 			})
 		},
 	}
 	c.Flags().StringVar(&refuse, "refuse", "", "refuse it; the customer is told this reason")
+	c.Flags().StringVar(&letter, "letter", "", "write what the customer is told here, as a page to print")
 	c.Flags().StringVar(&longer, "extend", "", "give it 60 days more, with this reason")
 	return c
 }

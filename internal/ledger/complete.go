@@ -37,7 +37,7 @@ func Tag(key []byte, visit string, n uint64) []byte {
 func CheckNumbers(key []byte, visit string, leaves [][]byte) error {
 	last := int64(-1)
 	for i, leaf := range leaves {
-		e, err := parseLeaf(leaf)
+		e, err := ParseLeaf(leaf)
 		if err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (c *Completeness) Add(leaf []byte) error {
 		return c.err
 	}
 	seq := c.edge.End()
-	e, err := parseLeaf(leaf)
+	e, err := ParseLeaf(leaf)
 	if err != nil || e.Seq != seq {
 		c.err = fmt.Errorf("%w: line %d of the log is not entry %d", ErrTampered, seq+1, seq)
 		return c.err

@@ -32,7 +32,8 @@ const (
 	Cleared          Kind = "cleared"           // Reason requested, cleared, incomplete, failed; Count (ECUs), Commitment (of the request)
 	Pinned           Kind = "pinned"            // Counts by category, Reason
 	Accessed         Kind = "accessed"          // Reason
-	Rights           Kind = "rights"            // Reason (the right and its state)
+	Rights           Kind = "rights"            // Reason (the right and its state), Commitment (of what the customer is told)
+	Dropped          Kind = "dropped"           // Reason requests|notices, Count: records kept their time
 	RecipientAdded   Kind = "recipient-added"   // Recipient, Role, Country
 	RecipientRemoved Kind = "recipient-removed" // Recipient, Reason
 )
@@ -85,13 +86,14 @@ var allowed = map[Kind]string{
 	Cleared:          "count reason commitment",
 	Pinned:           "counts count reason",
 	Accessed:         "reason",
-	Rights:           "reason",
+	Rights:           "reason commitment",
+	Dropped:          "reason count",
 	RecipientAdded:   "recipient role country",
 	RecipientRemoved: "recipient reason",
 }
 
 // About a visit or about the station: which kinds need one, which must have none.
-var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved}
+var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved, Dropped}
 
 // An answer may come after the visit was erased.
 var perhapsVisit = []Kind{NoticeAnswered, Rights}

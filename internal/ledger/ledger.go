@@ -134,7 +134,8 @@ type leafJSON struct {
 	Facts json.RawMessage `json:"facts"`
 }
 
-func parseLeaf(leaf []byte) (Entry, error) {
+// ParseLeaf reads the bytes of an entry; ErrTampered when they are none. Pure.
+func ParseLeaf(leaf []byte) (Entry, error) {
 	var j leafJSON
 	if err := json.Unmarshal(leaf, &j); err != nil {
 		return Entry{}, ErrTampered
@@ -216,7 +217,7 @@ func (l *Ledger) append(ctx context.Context, tx DBTX, e Event) (Entry, error) {
 	if err := l.saveTip(ctx, tx, t); err != nil {
 		return Entry{}, err
 	}
-	return parseLeaf(leaf)
+	return ParseLeaf(leaf)
 }
 
 // Begin writes the log's first entry, naming the key that signs it. It does nothing when the log has begun.
@@ -299,7 +300,7 @@ func (l *Ledger) visitEntries(ctx context.Context, tx DBTX, visit string) ([]Ent
 		if err != nil {
 			return nil, err
 		}
-		e, err := parseLeaf(leaf)
+		e, err := ParseLeaf(leaf)
 		if err != nil || e.Seq != uint64(seq) || e.Tag != hex.EncodeToString(tag(n)) {
 			return nil, fmt.Errorf("%w: entry %d", ErrTampered, seq)
 		}
@@ -320,7 +321,7 @@ func (l *Ledger) Entries(ctx context.Context, seq uint64, limit int) ([]Entry, e
 		if err := rows.Scan(&leaf); err != nil {
 			return nil, err
 		}
-		e, err := parseLeaf(leaf)
+		e, err := ParseLeaf(leaf)
 		if err != nil {
 			return nil, err
 		}

@@ -213,7 +213,7 @@ func (c *entryCheck) entry(seq int64, tag, leaf []byte, r *Report) {
 }
 
 func (l *Ledger) verifyFirst(leaf []byte, r *Report) {
-	e, err := parseLeaf(bytes.Clone(leaf))
+	e, err := ParseLeaf(bytes.Clone(leaf))
 	if err != nil || e.Kind != KeyEvent || e.Facts.Key != hex.EncodeToString(l.public) {
 		r.add(ProblemBegin, 0, "the log does not begin with the key of this station")
 	}

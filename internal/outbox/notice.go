@@ -342,3 +342,49 @@ func closePeers(to map[string]*peer) {
 		}
 	}
 }
+
+// DropNotices removes notices that were settled before a time, answered or refused, except those of restricted visits, and logs
+// how many. What waits to be told waits on.
+func (o *Outbox) DropNotices(ctx context.Context, before time.Time) (n int, err error) {
+	err = o.st.Tx(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT recipient, id, coalesce(visit, '') FROM outbox_notices WHERE state <> 'queued' AND settled <= ?`, before.UnixMilli())
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var due []Notice
+		for rows.Next() {
+			var d Notice
+			if err := rows.Scan(&d.Recipient, &d.ID, &d.Visit); err != nil {
+				return err
+			}
+			due = append(due, d)
+		}
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
+		}
+		for _, d := range due {
+			if d.Visit != "" {
+				if hold, err := o.st.RestrictionTx(ctx, tx, d.Visit); err != nil || hold != "" {
+					if err != nil {
+						return err
+					}
+					continue
+				}
+			}
+			if _, err := tx.ExecContext(ctx, `DELETE FROM outbox_notices WHERE recipient = ? AND id = ?`, d.Recipient, d.ID); err != nil {
+				return err
+			}
+			n++
+		}
+		if n == 0 {
+			return nil
+		}
+		_, err = o.st.Ledger().AppendTx(ctx, tx, ledger.Event{Kind: ledger.Dropped, At: o.opt.Now(), Facts: ledger.Facts{Reason: "notices", Count: n}})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}

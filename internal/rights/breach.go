@@ -103,7 +103,7 @@ type Gone struct {
 func Destructions(ctx context.Context, s *store.Store) ([]Gone, error) {
 	out := []Gone{}
 	err := eachEntry(ctx, s, func(e ledger.Entry) {
-		if e.Kind == ledger.Erased || e.Kind == ledger.Shredded || e.Kind == ledger.Destroyed {
+		if e.Kind == ledger.Erased || e.Kind == ledger.Shredded || e.Kind == ledger.Destroyed || e.Kind == ledger.Dropped {
 			out = append(out, Gone{e.Time, e.Kind, e.Facts.Reason, e.Facts.Count, e.Seq})
 		}
 	})

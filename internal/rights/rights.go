@@ -20,7 +20,8 @@ import (
 const AccessSchema = "obdgate/access/v1"
 
 // Copy is everything held on one visit, for its customer (Regulation (EU) 2016/679, Art. 15 and 20). Head and the hashes in
-// Log let the customer, or whoever helps, check that the list of what happened is complete: see ledger.CheckInclusion.
+// Log prove that each thing listed stands in the log; TagKey lets the customer, or whoever helps, find in the log itself that
+// nothing about the visit is missing from the list: see CheckCopies.
 type Copy struct {
 	Schema    string                     `json:"schema"`
 	Made      time.Time                  `json:"made"`
@@ -30,6 +31,7 @@ type Copy struct {
 	Receipts  []consent.Receipt          `json:"receipts"`
 	Log       []Entry                    `json:"log"`                 // what the ledger holds on the visit, in order
 	Head      string                     `json:"head"`                // the signed head the entries stand under
+	TagKey    []byte                     `json:"tag_key"`             // tells which entries of the log are the visit's; opens nothing
 	Elsewhere map[string]json.RawMessage `json:"elsewhere,omitempty"` // what other rooms hold, as the caller handed it over
 }
 
@@ -62,6 +64,9 @@ func Access(ctx context.Context, s *store.Store, visit string, now time.Time, el
 		return Copy{}, store.Explain(err)
 	}
 	c.Head = string(head.Note)
+	if c.TagKey, err = s.Ledger().TagKey(ctx, visit); err != nil {
+		return Copy{}, store.Explain(err)
+	}
 	for i, e := range entries {
 		c.Log = append(c.Log, Entry{e, e.Leaf(), paths[i]})
 	}
@@ -86,11 +91,12 @@ type Swept struct {
 	Orders   int `json:"orders"`   // order notes removed
 	Erased   int `json:"erased"`   // visits erased whole: a year after they were closed
 	Purged   int `json:"purged"`   // unreadable remains of erased visits, brought back by an older copy of the state
+	Requests int `json:"requests"` // settled requests dropped: a year after they were settled
 	Failures int `json:"failures"` // visits that could not be dealt with; the rest was
 }
 
 // Sweep enforces retention on closed visits: each value goes when its category's time is over, the order note when
-// the time of customer data is, the whole visit with its answers after RecordsDays. It is meant for every start:
+// the time of customer data is, the whole visit with its answers after RecordsDays, a settled request as long after it was settled. It is meant for every start:
 // a visit is only opened when something of it is due. One visit that fails does not keep the others; the errors are joined.
 func Sweep(ctx context.Context, s *store.Store, p *policy.Policy, now time.Time) (Swept, error) {
 	var out Swept
@@ -100,6 +106,9 @@ func Sweep(ctx context.Context, s *store.Store, p *policy.Policy, now time.Time)
 		return out, err
 	}
 	out.Purged = n
+	if out.Requests, err = s.DropTickets(ctx, now.Add(-RecordsDays*day)); err != nil {
+		return out, err
+	}
 	due, err := s.DueForRetention(ctx, now)
 	if err != nil {
 		return out, err

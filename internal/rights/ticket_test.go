@@ -65,7 +65,8 @@ func TestATicketOutlivesItsVisitWithoutItsText(t *testing.T) {
 	back, err := rights.FindTicket(t.Context(), s, k.ID)
 	require.NoError(t, err)
 	require.Equal(t, rights.Done, back.State)
-	require.Zero(t, back.Text)
+	require.Empty(t, back.Identity)
+	require.Empty(t, back.Note)
 	require.Empty(t, back.Visit)
 	for _, name := range []string{"obdgate.db", "obdgate.db-wal"} {
 		b, err := os.ReadFile(filepath.Join(s.Home(), name))
@@ -124,4 +125,59 @@ func TestRectification(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "order 8", got.Order)
 	require.Equal(t, "fr", got.Language)
+}
+
+// A settled request is kept a year, then only the log says that there was one; an open one stays.
+func TestSettledRequestsEnd(t *testing.T) {
+	s := open(t)
+	v, held := stored(t, s), stored(t, s)
+	require.NoError(t, s.Restrict(t.Context(), held.ID, "legal-hold"))
+	ask := func(visit string) rights.Ticket {
+		k, err := rights.OpenTicket(t.Context(), s, visit, rights.AccessRequest, "passport", "", closedAt)
+		require.NoError(t, err)
+		return k
+	}
+	done, waits, kept := ask(v.ID), ask(v.ID), ask(held.ID)
+	require.NoError(t, done.Settle(t.Context(), s, closedAt))
+	require.NoError(t, kept.Settle(t.Context(), s, closedAt))
+	out, err := rights.Sweep(t.Context(), s, rules(t), closedAt.AddDate(0, 0, 364))
+	require.NoError(t, err)
+	require.Zero(t, out.Requests)
+	out, err = rights.Sweep(t.Context(), s, rules(t), closedAt.AddDate(0, 0, 365))
+	require.NoError(t, err)
+	require.Equal(t, 1, out.Requests)
+	_, err = rights.FindTicket(t.Context(), s, done.ID)
+	require.ErrorIs(t, err, rights.ErrNoTicket)
+	for _, k := range []rights.Ticket{waits, kept} {
+		_, err = rights.FindTicket(t.Context(), s, k.ID)
+		require.NoError(t, err)
+	}
+	gone, err := rights.Destructions(t.Context(), s)
+	require.NoError(t, err)
+	require.Equal(t, ledger.Dropped, gone[len(gone)-1].Kind)
+}
+
+// What came in by letter runs from then, and is not answered before it is known who asks.
+func TestARequestFromSomebodyUnknown(t *testing.T) {
+	s := open(t)
+	v := stored(t, s)
+	k, err := rights.Receive(t.Context(), s, v.ID, rights.ErasureRequest, rights.Text{Language: "nl"}, closedAt.AddDate(0, 0, -10), closedAt)
+	require.NoError(t, err)
+	require.Equal(t, 20, k.DaysLeft(closedAt))
+	require.ErrorIs(t, k.Settle(t.Context(), s, closedAt), rights.ErrIdentity)
+	require.ErrorIs(t, k.Identify(t.Context(), s, " ", closedAt), rights.ErrIdentity)
+	require.NoError(t, k.Identify(t.Context(), s, "passport", closedAt))
+	l, err := rights.LetterOf(t.Context(), s, k)
+	require.NoError(t, err)
+	require.Equal(t, rights.Received, l.Outcome)
+	require.NoError(t, rights.CheckLetter(l, s.Station().Public()))
+	require.NoError(t, k.Settle(t.Context(), s, closedAt))
+
+	// Once the visit is erased, what was written is gone with it, and so are the letters not made before.
+	require.NoError(t, rights.Erase(t.Context(), s, v.ID))
+	back, err := rights.FindTicket(t.Context(), s, k.ID)
+	require.NoError(t, err)
+	require.Empty(t, back.Identity)
+	_, err = rights.LetterOf(t.Context(), s, back)
+	require.ErrorIs(t, err, rights.ErrWritten)
 }

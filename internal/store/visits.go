@@ -415,6 +415,9 @@ func (s *Store) EraseVisit(ctx context.Context, id, reason string) error {
 		if err := s.log.ForgetTx(ctx, tx, id); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, `UPDATE store_tickets SET body = NULL WHERE visit = ?`, id); err != nil {
+			return err
+		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM store_visits WHERE id = ?`, id)
 		return err
 	})
