@@ -12,6 +12,7 @@ import (
 
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
+	"obdgate/internal/i18n"
 	"obdgate/internal/outbox"
 	"obdgate/internal/report"
 	"obdgate/internal/rights"
@@ -73,7 +74,7 @@ func (p *program) rightsAccess() *cobra.Command {
 		Use: "access ID...", Short: "Print everything held on a customer's visits", Args: argsBetween(1, 100),
 		Long: `access prints a machine-readable copy of everything held: readings, answers, receipts, what was sent or waits,
 requests, and every entry of the log about the visit with its proof. --html writes it as a page to print,
-in the language of --lang. Check who asks before you hand it over; that a copy was made is logged.`,
+in the customer's language or that of --lang. Check who asks before you hand it over; that a copy was made is logged.`,
 		Example: `  obdgate rights access v3k9… --identity "passport seen" > copy.json
   obdgate rights access v3k9… v7a2… --identity "passport seen" --html copy.html`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -131,7 +132,13 @@ func (p *program) access(ctx context.Context, s *store.Store, ids []string, a as
 		if err != nil {
 			return err
 		}
-		return p.writePage(html, func(w io.Writer) error { return report.Access(w, p.words, shop, pages, rules, p.now()) })
+		words := p.words
+		if p.lang == "" {
+			if words, err = i18n.Load(pages[0].Visit.Language); err != nil {
+				return err
+			}
+		}
+		return p.writePage(html, func(w io.Writer) error { return report.Access(w, words, shop, pages, rules, p.now()) })
 	}
 	if len(copies) == 1 {
 		return p.writeJSON(copies[0])

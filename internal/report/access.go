@@ -69,7 +69,7 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 	if a.Restricted != "" {
 		about.Rows = append(about.Rows, [2]string{t("access.restricted"), a.Restricted})
 	}
-	answers := section{Heading: t("visit.answers")}
+	answers := section{Heading: t("access.answers")}
 	for _, x := range s.Answers {
 		name := names.Purpose(consent.Purpose(x.Purpose))
 		if x.Recipient != "" {

@@ -65,7 +65,7 @@ func WriteLetter(w io.Writer, words *i18n.Catalog, l Letter) error {
 		T                  func(string, ...any) string
 	}{
 		Lang: words.Lang(), Title: t("letter.title."+l.Outcome, t("request."+l.Request)), At: day(l.At), Style: style(),
-		From: filled(l.Shop.Name, l.Shop.Address, strings.Join(filled(l.Shop.Contact, l.Shop.Email, l.Shop.Phone, l.Shop.URL), " · ")), About: about,
+		From: filled(l.Shop.Name, l.Shop.Address), About: about,
 		Answer: letterAnswer(words, l, day), JSON: template.JS(strings.TrimSpace(proof.String())), T: t,
 		Sections: []section{
 			{t("receipt.rights"), []string{n.Rights, t("letter.court")}, [][2]string{

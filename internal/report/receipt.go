@@ -79,6 +79,9 @@ func Receipt(w io.Writer, words *i18n.Catalog, r consent.Receipt) error {
 	}
 	p := r.Party
 	valid := t("receipt.until-ended")
+	if r.Event.State != consent.Granted.String() {
+		valid = t("receipt.until-changed") // a no has no end of its own
+	}
 	if r.Event.Until != nil {
 		valid = r.Event.Until.UTC().Format("2006-01-02 15:04 UTC")
 	}
