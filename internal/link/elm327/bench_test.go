@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -283,8 +284,7 @@ func (c cell) bench(t *testing.T, r *result, use func(ctx context.Context, dial 
 		faults, err = elm.Faults(c.fault)
 		require.NoError(t, err)
 	}
-	v, err := sim.Load(c.car)
-	require.NoError(t, err)
+	v := car(t, c.car)
 	synctest.Test(t, func(t *testing.T) {
 		a := elm.New(v, p, elm.Options{Scale: 1, Faults: faults, Seed: c.seed})
 		ctx, cancel := context.WithTimeout(context.Background(), benchLimit)
@@ -352,13 +352,18 @@ type facts struct {
 var truths sync.Map
 
 // truth reads a car in process, without an adapter.
-func truth(t *testing.T, car string) facts {
+func truth(t *testing.T, name string) facts {
 	t.Helper()
-	if f, ok := truths.Load(car); ok {
+	if f, ok := truths.Load(name); ok {
 		return f.(facts)
 	}
 	read := func(deaf string) visit.Scan {
-		l, err := sim.Open(context.Background(), "sim:"+car)
+		path := name
+		if text, ok := carText(t, name); ok {
+			path = filepath.Join(t.TempDir(), name+".yaml")
+			require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		}
+		l, err := sim.Open(context.Background(), "sim:"+path)
 		require.NoError(t, err)
 		defer l.Close() //nolint:errcheck // in process
 		if deaf != "" {
@@ -375,7 +380,7 @@ func truth(t *testing.T, car string) facts {
 	for _, deaf := range []string{"\x01", "\x09\x02", "\x22\xF8\x02"} {
 		f.other = append(f.other, read(deaf).Readings...)
 	}
-	truths.Store(car, f)
+	truths.Store(name, f)
 	return f
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,7 +117,64 @@ func (r *row) sound(t *testing.T) {
 // everyCar are the vehicles that answer as they should.
 var everyCar = []string{"golf8", "tahoe", "legacy", "mini", "e350", "phev", "bev", "diesel", "suv29", "uds15", "obdonuds"}
 
-var matrixCars = []string{"golf8", "tahoe", "legacy", "mini"}
+// matrixCars: 11 and 29 bits, 500 and 250 kbit/s, every bus before CAN, addresses in front of the PCI, and long lists.
+var matrixCars = []string{"golf8", "tahoe", "legacy", "mini", "can-250", "can29-250", "iso9141", "kwp-slow", "pwm", "vpw", "codes", "vpw-codes", "9141-codes"}
+
+// TestWholeMatrix is every adapter with every car under every fault, with OBDGATE_MATRIX=all (25,000 cells, minutes) or
+// the number of cells to draw. What it comes to is kept by fault.
+func TestWholeMatrix(t *testing.T) {
+	want := os.Getenv("OBDGATE_MATRIX")
+	if want == "" {
+		t.Skip("needs OBDGATE_MATRIX=all or a number of cells")
+	}
+	var cells []cell
+	for _, f := range elm.FaultNames() {
+		for _, a := range elm.Names() {
+			for _, car := range append(slices.Clone(matrixCars), everyCar[4:]...) {
+				if f != "flipped" {
+					cells = append(cells, cell{adapter: a, car: car, fault: f, seed: 1})
+				}
+			}
+		}
+	}
+	if want != "all" {
+		n, err := strconv.Atoi(want)
+		require.NoError(t, err)
+		rand.New(rand.NewPCG(uint64(n), 1)).Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
+		cells = cells[:n]
+	}
+	outcomes := []string{complete, partial, refused, silently, unclear, hangs, lies}
+	count := map[string]map[string]int{}
+	for _, f := range elm.FaultNames() {
+		count[f] = map[string]int{}
+	}
+	for chunk := range slices.Chunk(cells, 500) {
+		done := rows(t, chunk)
+		for i := range done {
+			done[i].sound(t)
+			count[done[i].fault][done[i].outcome]++
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Every adapter (%d) × every car (%d) by fault: what a full scan comes to. Written by TestWholeMatrix -update.\n%-15s", len(elm.Names()),
+		len(matrixCars)+len(everyCar)-4, "")
+	for _, o := range outcomes {
+		fmt.Fprintf(&b, " %15s", o)
+	}
+	for _, f := range elm.FaultNames() {
+		if len(count[f]) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%-15s", f)
+		for _, o := range outcomes {
+			fmt.Fprintf(&b, " %15d", count[f][o])
+		}
+	}
+	t.Log("\n" + b.String())
+	if *update && want == "all" && !t.Failed() {
+		require.NoError(t, os.WriteFile("testdata/matrix-all.txt", []byte(b.String()+"\n"), 0o644))
+	}
+}
 
 // representatives of the three families: a genuine chip on a cable, a bad copy on a radio, an STN.
 var representatives = []string{"genuine-1.4b", "ble-broken-fc", "stn1110"}
@@ -137,7 +195,7 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	rnd := rand.New(rand.NewPCG(327, 0))
-	cars := append(slices.Clone(matrixCars), "e350", "phev", "bev")
+	cars := append(slices.Clone(matrixCars), everyCar[4:]...)
 	for range 300 {
 		sample = append(sample, cell{adapter: elm.Names()[rnd.IntN(len(elm.Names()))], car: cars[rnd.IntN(len(cars))],
 			fault: kinds[rnd.IntN(len(kinds))], seed: rnd.Uint64N(1000)})
@@ -205,7 +263,7 @@ func table(plain, faulty, sample []row) string {
 			case r.loss != "":
 				what += ": " + r.loss
 			}
-			fmt.Fprintf(&b, "%-22s %-7s %-15s %3d s  %-38s%s%3d requests %6.1f s  %3d of %d values\n", r.adapter, r.car, fault, r.deadline()/time.Second,
+			fmt.Fprintf(&b, "%-22s %-10s %-15s %3d s  %-38s%s%3d requests %6.1f s  %3d of %d values\n", r.adapter, r.car, fault, r.deadline()/time.Second,
 				what, figures, r.requests, r.took.Seconds(), r.all-r.missing, r.all)
 		}
 	}

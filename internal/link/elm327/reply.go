@@ -73,6 +73,11 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 // Next.
 func (s *Splitter) Line() (line []byte, whole bool) { return s.buf[:s.n], !s.over }
 
+// begins reports whether the line under way begins so.
+func (s *Splitter) begins(word string) bool {
+	return !s.old && s.n >= len(word) && string(s.buf[:len(word)]) == word
+}
+
 // maxReply bounds one reply in bytes of text: eight ECUs with 4095 bytes each.
 const maxReply = 128 << 10
 
@@ -124,6 +129,8 @@ func (r *reply) feed(b []byte, now time.Duration) bool {
 			return true
 		}
 	}
+	// The dots of a search come one by one, and its line ends with it.
+	r.long = r.long || r.split.begins("SEARCHING") || r.split.begins("BUS INIT")
 	return false
 }
 

@@ -149,3 +149,29 @@ func TestBabble(t *testing.T) {
 		close(stop)
 	})
 }
+
+// The dots of a search come one by one, and its line ends with it: it is waited for, however long it takes within its
+// bound.
+func TestLongSearch(t *testing.T) {
+	for _, dots := range []string{"SEARCHING...", "BUS INIT: ...", "SEARCHING...\rBUS INIT: ..."} {
+		var chip *chip
+		chip = newChip(func(cmd string, _ int) (say, bool) {
+			if cmd != "0100" {
+				return say{}, false
+			}
+			time.AfterFunc(10*time.Second, func() {
+				chip.mu.Lock()
+				defer chip.mu.Unlock()
+				chip.send("OK\r486B104100BE3EB811FA\r\r>")
+			})
+			return say{text: dots}, true
+		})
+		bubble(t, chip, func(t *testing.T, l *Link) {
+			began := time.Now()
+			frames, errs := ask(t, l, askLegacy)
+			require.Empty(t, errs)
+			require.Len(t, frames, 1)
+			require.Less(t, time.Since(began), 11*time.Second)
+		})
+	}
+}
