@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ import (
 
 func (p *program) consent() *cobra.Command {
 	return group("consent", "The customer's answers: asked, recorded, withdrawn, proved",
-		p.consentAsk(), p.consentRecord(), p.consentWithdraw(), p.consentShow(), p.consentReceipt())
+		p.consentAsk(), p.consentRecord(), p.consentWithdraw(), p.consentShow(), p.consentCount(), p.consentReceipt())
 }
 
 // answerOptions are what an answer needs besides itself.
@@ -43,12 +44,38 @@ func (o *answerOptions) flags(c *cobra.Command) {
 func (o *answerOptions) sharedFlags(c *cobra.Command) {
 	visitFlag(c, &o.visit)
 	f := c.Flags()
-	f.StringVar(&o.evidence, "evidence", "", `how the answer was given: "paper form 2026-114", "verbal Jan Peeters", "principal \"Noord Insurance\" claim 88-1"`)
+	f.StringVar(&o.evidence, "evidence", "", `how the answer was given: "paper form 2026-114", "signature sign.png", "verbal Jan Peeters", "principal \"Noord Insurance\" claim 88-1"`)
 	f.StringVar(&o.by, "by", "", "who asked (default: the user of this computer)")
 	f.StringVar(&o.recipient, "recipient", "", "only towards this recipient (default: all of the purpose)")
 }
 
 // decision makes a decision of the options; purpose and answer are still to be set.
+// image is the file of a signature in "signature FILE"; false when the evidence is something else, or names a hash.
+func (o *answerOptions) image() (file string, ok bool) {
+	rest, ok := strings.CutPrefix(strings.TrimSpace(o.evidence), string(consent.Signature)+" ")
+	file = strings.TrimSpace(rest)
+	b, err := hex.DecodeString(file)
+	return file, ok && (err != nil || len(b) != sha256.Size)
+}
+
+// signed keeps the image of a signature with the visit, sealed; its hash is the evidence.
+func (o *answerOptions) signed(ctx context.Context, s *store.Store, id string) error {
+	file, ok := o.image()
+	if !ok {
+		return nil
+	}
+	image, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	sum, err := s.AddSignature(ctx, id, image)
+	if errors.Is(err, store.ErrImage) {
+		return fail(exitData, "scan or photograph the signature anew", err)
+	}
+	o.evidence = string(consent.Signature) + " " + sum
+	return err
+}
+
 func (o *answerOptions) decision(language string) (consent.Decision, error) {
 	d := consent.Decision{Language: language, TakenBy: o.by, Recipient: o.recipient}
 	if d.TakenBy == "" {
@@ -92,6 +119,9 @@ func (p *program) runRecord(ctx context.Context, o answerOptions, answers []stri
 		return usage("--purpose service=yes --purpose obfcm=no …", errors.New("no answer given"))
 	}
 	return p.withVisit(ctx, o.visit, func(s *store.Store, v visit.Visit) error {
+		if err := o.signed(ctx, s, v.ID); err != nil {
+			return err
+		}
 		base, err := o.decision(v.Language)
 		if err != nil {
 			return err
@@ -271,11 +301,17 @@ func (p *program) withdrawReceipt(ctx context.Context, s *store.Store, id string
 
 func (p *program) consentShow() *cobra.Command {
 	var id string
+	var byRecipient bool
 	c := &cobra.Command{
 		Use: "show [ID]", Short: "Show where every purpose stands", Args: argsBetween(0, 1),
-		Example: "  obdgate consent show --visit v3k9…",
+		Long: `show says where every purpose stands. --recipients says the same for each recipient of the register by name: who may
+receive what at this moment. consent withdraw --recipient stops one of them.`,
+		Example: "  obdgate consent show --visit v3k9…\n  obdgate consent show --visit v3k9… --recipients",
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withVisit(c.Context(), first(args, id), func(s *store.Store, v visit.Visit) error {
+				if byRecipient {
+					return p.overview(c.Context(), s, v)
+				}
 				sheet, err := p.sheet(c.Context(), s, v)
 				if err != nil {
 					return err
@@ -288,7 +324,51 @@ func (p *program) consentShow() *cobra.Command {
 		},
 	}
 	visitFlag(c, &id)
+	c.Flags().BoolVar(&byRecipient, "recipients", false, "for each recipient of the register")
 	return c
+}
+
+// may is one recipient and purpose of a visit.
+type may struct {
+	Recipient string `json:"recipient"`
+	Country   string `json:"country"`
+	Role      string `json:"role"`
+	Purpose   string `json:"purpose"`
+	Answer    string `json:"answer"`
+	VIN       string `json:"vin"` // whole, cut
+}
+
+// overview lists every recipient of the register with what it may receive of a visit at this moment.
+func (p *program) overview(ctx context.Context, s *store.Store, v visit.Visit) error {
+	recipients, err := s.Recipients(ctx)
+	if err != nil {
+		return err
+	}
+	have, err := s.Ledger().Decisions(ctx, v.ID)
+	if err != nil {
+		return store.Explain(err)
+	}
+	all, rows := []may{}, [][]string{}
+	t := report.NewText(p.Out, p.words)
+	for _, r := range recipients {
+		for _, purpose := range r.Purposes {
+			stand, _ := consent.StandingFor(have, purpose, r.Name, p.now())
+			m := may{r.Name, r.Country, string(r.Role), string(purpose), stand.String(), "cut"}
+			if r.WholeVIN() {
+				m.VIN = "whole"
+			}
+			all = append(all, m)
+			rows = append(rows, []string{r.Name, r.Country, t.Purpose(purpose), t.Answer(stand)})
+		}
+	}
+	if p.json {
+		return p.writeJSON(all)
+	}
+	if len(rows) == 0 {
+		p.say("recipient.none")
+	}
+	t.Rows(rows)
+	return t.Err()
 }
 
 func (p *program) consentReceipt() *cobra.Command {
@@ -420,6 +500,9 @@ yes, no or later after each. Enter alone means later: silence is no.`,
 }
 
 func (p *program) ask(ctx context.Context, s *store.Store, v visit.Visit, o answerOptions) error {
+	if err := o.signed(ctx, s, v.ID); err != nil {
+		return err
+	}
 	base, err := o.decision(v.Language)
 	if err != nil {
 		return err

@@ -157,7 +157,20 @@ func (p *program) copyOf(ctx context.Context, s *store.Store, v visit.Visit) (ri
 		return rights.Copy{}, sheet, err
 	}
 	elsewhere := map[string]json.RawMessage{}
-	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets} {
+	signatures, err := s.Signatures(ctx, v.ID)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	links, err := s.Links(ctx, v.ID)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	address, confirmed, err := s.AnyAddress(ctx, v.ID)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
+		"address": map[string]any{"email": address, "confirmed": confirmed}} {
 		if elsewhere[name], err = json.Marshal(x); err != nil {
 			return rights.Copy{}, sheet, err
 		}
@@ -347,14 +360,14 @@ customer's statement about it with --note, and it stays with the visit and is pa
 
 func (p *program) rightsExport() *cobra.Command {
 	var a asked
-	var file, to string
+	var file, to, evidence string
 	c := &cobra.Command{
 		Use: "export ID", Short: "Hand a customer's data over to take along, or straight to another controller", Args: exactArgs(1),
 		Long: `export writes the machine-readable copy to a file the customer can take to another workshop. With --recipient it
 goes straight to a registered recipient, through the same door as everything else: technical values only, and
-only where the customer said yes to third-party:NAME.`,
+only where the customer said yes to third-party:NAME, before or with this request (--evidence).`,
 		Example: `  obdgate rights export v3k9… --to copy.json --identity "passport seen"
-  obdgate rights export v3k9… --recipient "Noord Insurance" --identity "passport seen"`,
+  obdgate rights export v3k9… --recipient "Noord Insurance" --identity "passport seen" --evidence "paper form 2026-120"`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if (file == "") == (to == "") {
 				return usage("--to FILE, or --recipient NAME", errors.New("where to?"))
@@ -362,7 +375,7 @@ only where the customer said yes to third-party:NAME.`,
 			return p.request(c.Context(), args[0], a, rights.PortabilityRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
 				if to != "" {
 					d.Recipients = []string{to}
-					return p.port(c.Context(), s, v, to)
+					return p.port(c.Context(), s, v, to, evidence)
 				}
 				copied, _, err := p.copyOf(c.Context(), s, v)
 				if err != nil {
@@ -383,16 +396,31 @@ only where the customer said yes to third-party:NAME.`,
 	a.flags(c)
 	c.Flags().StringVar(&file, "to", "", "file to write")
 	c.Flags().StringVar(&to, "recipient", "", "registered recipient to send to")
+	c.Flags().StringVar(&evidence, "evidence", "", "how the customer asked for it, as for consent record: records the yes to this recipient")
 	return c
 }
 
 // port sends a visit to one recipient under the purpose that names it.
-func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to string) error {
+func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to, evidence string) error {
 	if err := p.trustLog(ctx, s); err != nil {
 		return err
 	}
 	if _, err := s.Recipient(ctx, to); err != nil {
 		return unknownRecipient(err)
+	}
+	if evidence != "" {
+		o := answerOptions{evidence: evidence}
+		if err := o.signed(ctx, s, v.ID); err != nil {
+			return err
+		}
+		d, err := o.decision(v.Language)
+		if err != nil {
+			return err
+		}
+		d.Purpose, d.Answer, d.At = consent.ThirdParty(to), consent.Granted, p.now()
+		if err := p.answer(ctx, s, v, []consent.Decision{d}); err != nil {
+			return err
+		}
 	}
 	q, err := outbox.Open(ctx, s, outbox.Options{Now: p.now})
 	if err != nil {

@@ -92,6 +92,7 @@ type Swept struct {
 	Erased   int `json:"erased"`   // visits erased whole: a year after they were closed
 	Purged   int `json:"purged"`   // unreadable remains of erased visits, brought back by an older copy of the state
 	Requests int `json:"requests"` // settled requests dropped: a year after they were settled
+	Links    int `json:"links"`    // addresses nobody confirmed in time, links a year after they ended
 	Failures int `json:"failures"` // visits that could not be dealt with; the rest was
 }
 
@@ -107,6 +108,9 @@ func Sweep(ctx context.Context, s *store.Store, p *policy.Policy, now time.Time)
 	}
 	out.Purged = n
 	if out.Requests, err = s.DropTickets(ctx, now.Add(-RecordsDays*day)); err != nil {
+		return out, err
+	}
+	if out.Links, err = s.DropAddresses(ctx, now, now.Add(-RecordsDays*day)); err != nil {
 		return out, err
 	}
 	due, err := s.DueForRetention(ctx, now)
