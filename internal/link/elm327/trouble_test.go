@@ -154,15 +154,17 @@ func TestBabble(t *testing.T) {
 // bound.
 func TestLongSearch(t *testing.T) {
 	for _, dots := range []string{"SEARCHING...", "BUS INIT: ...", "SEARCHING...\rBUS INIT: ..."} {
+		asked := 0
 		var chip *chip
 		chip = newChip(func(cmd string, _ int) (say, bool) {
 			if cmd != "0100" {
 				return say{}, false
 			}
+			asked++
 			time.AfterFunc(10*time.Second, func() {
 				chip.mu.Lock()
 				defer chip.mu.Unlock()
-				chip.send("OK\r486B104100BE3EB811FA\r\r>")
+				chip.send("OK\r486B104100BE3EB811C9\r\r>")
 			})
 			return say{text: dots}, true
 		})
@@ -172,6 +174,7 @@ func TestLongSearch(t *testing.T) {
 			require.Empty(t, errs)
 			require.Len(t, frames, 1)
 			require.Less(t, time.Since(began), 11*time.Second)
+			require.Equal(t, 1, asked)
 		})
 	}
 }
