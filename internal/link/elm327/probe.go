@@ -85,6 +85,9 @@ func (a *adapter) knows(cmds ...string) (Answer, error) {
 	return Yes, nil
 }
 
+// otherCommands do as well where the first are refused.
+var otherCommands = map[Ability][]string{Filter: {"ATCF7E8", "ATCM7FF"}, Wide: {"ATSP7", "ATCP18"}}
+
 func (l *Link) probeCommands(rec *Record) error {
 	base, err := l.a.knows("ATCAF1", "ATCFC1", "ATM0", "ATR1")
 	if err != nil {
@@ -119,8 +122,11 @@ func (l *Link) probeCommands(rec *Record) error {
 		if err != nil {
 			return err
 		}
-		if rec.Can[p.ability] = got; p.ability == Filter && got == No {
-			if rec.Can[Filter], err = l.a.knows("ATCF7E8", "ATCM7FF"); err != nil {
+		if rec.Can[p.ability] = got; got == Yes {
+			continue
+		}
+		if other := otherCommands[p.ability]; other != nil {
+			if rec.Can[p.ability], err = l.a.knows(other...); err != nil {
 				return err
 			}
 		}
