@@ -63,6 +63,9 @@ func TestAccountOfSevenControlUnits(t *testing.T) {
 		who := map[string]bool{}
 		for _, thing := range single(r.Bytes) {
 			n, by := values(s.Readings, thing)
+			if len(r.ECUs) == 0 { // who answered this was asked elsewhere
+				n, by = 0, nil
+			}
 			came += n
 			for e := range by {
 				who[e] = true

@@ -142,3 +142,44 @@ func TestNoQuestionTwice(t *testing.T) {
 		})
 	}
 }
+
+const plainUnit = `  - name: unit 7
+    addresses: [{request: "18DA07F1",`
+
+// Makers' own 29-bit identifiers: VW MEB and Volvo, pairs from data, with answers of several frames.
+func TestMakersWideIdentifiers(t *testing.T) {
+	for _, c := range []struct{ name, vin, request, response, did, unit, mileage string }{
+		{"VW MEB", "WVWZZZCD0SW000022", "17FC0076", "17FE0076", `"295A": u24(9821)`, "Electric drive", "9821 km"},
+		{"Volvo", "YV1XZK8V0S2000022", "1DD01637", "1EC6EE80", `"DD01": u32(2514176)`, "Central electronic module", "9821 km"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := fmt.Sprintf(`  - name: own
+    addresses: [{request: "%s", response: "%s"}]
+    latency: 6ms
+    jitter: 2ms
+    pids: {}
+    dids: {%s, "F187": "'1EA907554B  '"}
+    uds_dtcs: {availability: "FF", codes: [{code: "C10087", status: "2F"}, {code: "0AA600", status: "28"}, {code: "056200", status: "08"}]}
+`, c.request, c.response, c.did)
+			path := altered(t, "suv29", "WVWZZZCD0SW000022", c.vin, plainUnit, own+plainUnit)
+			s := run(t, path, options(t, scan.Full, consent.Granted))
+			require.Empty(t, s.Errors)
+			require.Len(t, s.ECUs, 8)
+			name := ""
+			for _, e := range s.ECUs {
+				if e.Address == c.response {
+					name = e.Name
+				}
+			}
+			require.Equal(t, c.unit, name)
+			require.Contains(t, codes(s), "U0100-87")
+			mileage := ""
+			for _, r := range s.Readings {
+				if r.ECU == c.response && strings.HasPrefix(string(r.Key), "odometer.") {
+					mileage = text(r.Value)
+				}
+			}
+			require.Equal(t, c.mileage, mileage)
+		})
+	}
+}
