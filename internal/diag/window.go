@@ -54,6 +54,9 @@ func (c *Conn) recv(ctx context.Context, until time.Duration) (frame.Frame, erro
 }
 
 func (c *Conn) stampReceived(f *frame.Frame) {
+	if c.hub != nil {
+		return // the hub did
+	}
 	if c.ex.instant {
 		c.seen = max(c.seen, f.Time)
 		f.Time = c.seen
@@ -65,6 +68,9 @@ func (c *Conn) stampReceived(f *frame.Frame) {
 }
 
 func (c *Conn) number(f *frame.Frame) {
+	if c.hub != nil {
+		c = c.hub
+	}
 	c.seq++
 	f.Seq = c.seq
 	c.stats.Frames++

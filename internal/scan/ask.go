@@ -45,7 +45,7 @@ func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer
 			return nil, nil, err
 		}
 	}
-	got, err := r.conn.Request(ctx, q)
+	got, err := r.request(ctx, q)
 	switch {
 	case err == nil:
 		r.faults = 0
@@ -55,7 +55,10 @@ func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer
 		fault = err
 		r.unrecorded = r.unrecorded || errors.Is(err, link.ErrUnrecorded)
 	default:
-		if r.faults++; r.faults >= maxFaults {
+		if r.lane == nil || !r.faulted {
+			r.faults++ // one fault of the link, told to all who were asked at once
+		}
+		if r.faulted = true; r.faults >= maxFaults {
 			return nil, nil, err
 		}
 		fault = err

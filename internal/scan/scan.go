@@ -164,6 +164,8 @@ type reader struct {
 	record     int // questions for the consumption record that were put on the bus
 	shown      Step
 	asked      map[place]bool // where the mileage was asked for
+	lane       *lane          // the job that is running beside others, nil = none is
+	faulted    bool           // a fault of the link was seen since questions were put together
 	sound      func() bool    // the link has lost nothing so far; nil = it need not be asked
 }
 
@@ -201,12 +203,13 @@ func (r *reader) run(ctx context.Context) error {
 
 // visitEach visits every control unit that was not visited yet.
 func (r *reader) visitEach(ctx context.Context) error {
-	for _, e := range slices.Clone(r.ecus) {
-		if err := r.visit(ctx, e); err != nil {
-			return err
+	var jobs []func(context.Context) error
+	for _, e := range r.ecus {
+		if !e.visited {
+			jobs = append(jobs, func(ctx context.Context) error { return r.visit(ctx, e) })
 		}
 	}
-	return nil
+	return r.abreast(ctx, jobs)
 }
 
 // visit asks a control unit by itself: what it left unanswered when everybody was asked, then what only it has.

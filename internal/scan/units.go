@@ -87,26 +87,30 @@ func (r *reader) findUnits(ctx context.Context, found func(*ecu) error) error {
 	if r.s.VIN.IsZero() || r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
 		return nil
 	}
+	var jobs []func(context.Context) error
 	for _, u := range unitsOf(r.s.VIN.WMI()) {
 		if u.addr.Extended29 != r.bus.Functional.Extended {
 			continue // another kind of identifiers would have an adapter look for the bus anew
 		}
-		r.tags.tagger.Follow(u.addr)
-		req := []byte{0x19, byStatus, nowOrStored}
-		answers, err := r.probe(ctx, u.addr, req)
-		if err != nil {
-			return err
-		}
-		for _, a := range answers {
-			a.ecu.known = true // it has no service 01 to be asked about
-			a.ecu.name = cmp.Or(a.ecu.name, u.name)
-		}
-		r.keepReports(req, answers, never)
-		if e := r.known(u.addr); e != nil {
-			if err := found(e); err != nil {
-				return err
-			}
-		}
+		jobs = append(jobs, func(ctx context.Context) error { return r.findUnit(ctx, u, found) })
+	}
+	return r.abreast(ctx, jobs)
+}
+
+func (r *reader) findUnit(ctx context.Context, u unit, found func(*ecu) error) error {
+	r.tags.tagger.Follow(u.addr)
+	req := []byte{0x19, byStatus, nowOrStored}
+	answers, err := r.probe(ctx, u.addr, req)
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		a.ecu.known = true // it has no service 01 to be asked about
+		a.ecu.name = cmp.Or(a.ecu.name, u.name)
+	}
+	r.keepReports(req, answers, never)
+	if e := r.known(u.addr); e != nil {
+		return found(e)
 	}
 	return nil
 }
