@@ -79,7 +79,7 @@ var house = rules{
 		{dir: "internal/report", may: []string{"internal/reading", "internal/dtc", "internal/obd", "internal/uds",
 			"internal/obfcm", "internal/odometer", "internal/decode", "internal/policy", "internal/classify", "internal/consent", "internal/recipient",
 			"internal/visit", "internal/ledger", "internal/wire", "internal/outbox", "internal/i18n"}},
-		{dir: "internal/cli", may: []string{"dbc", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
+		{dir: "internal/cli", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
 			"internal/link", "internal/link/memory", "internal/link/replay", "internal/link/elm327",
 			"internal/link/socketcan", "internal/reading", "internal/decode", "internal/policy", "internal/classify", "internal/consent",
 			"internal/recipient", "internal/visit", "internal/ledger", "internal/scan", "internal/store", "internal/wire",

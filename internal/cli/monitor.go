@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"obdgate/internal/canlog"
+	"obdgate/internal/frame"
 	"obdgate/internal/link"
 	"obdgate/internal/link/socketcan"
 	"obdgate/internal/monitor"
@@ -29,7 +30,7 @@ type monitorOptions struct {
 func (p *program) monitor() *cobra.Command {
 	var o monitorOptions
 	c := &cobra.Command{
-		Use: "monitor [LINK]", Short: "Show live frames with their tags", Args: argsBetween(0, 1),
+		Use: "monitor [LINK...]", Short: "Show live frames with their tags", Args: argsBetween(0, 16),
 		Long: `monitor shows every frame on a bus as it comes, like candump, with its tag (technical or personal) and category.
 It only listens: no question is ever sent. It ends when it is interrupted, when --count frames were shown or when
 a recording ends; then it says how many frames there were, and how many were lost. LINK is one of
@@ -39,12 +40,15 @@ a recording ends; then it says how many frames there were, and how many were los
   replay:car.log          a recording (candump, ASC, pcapng, BLF; gzip, zstd), as fast as it can be read
   auto                    the only CAN interface that is up (default)
 
+Several CAN interfaces are watched together: name each.
+
 A frame of a longer diagnostic message waits for the rest of it, because only then it is known what its bytes mean.`,
 		Example: `  obdgate monitor can://can0
   obdgate monitor can://can0 --only technical --json --count 1000
+  obdgate monitor can://can0 can://can1
   obdgate monitor sim:golf8?traffic=1 --decode --mask personal
   obdgate monitor replay:drive.blf --stats`,
-		RunE: func(c *cobra.Command, args []string) error { return p.runMonitor(c.Context(), first(args, "auto"), o) },
+		RunE: func(c *cobra.Command, args []string) error { return p.runMonitor(c.Context(), args, o) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.only, "only", "", "technical or personal: leave out frames of the other tag")
@@ -87,14 +91,15 @@ func (p *program) watchOptions(o monitorOptions) (w monitor.Options, err error) 
 // ear is an open feed and what can be known about it.
 type ear struct {
 	feed    monitor.Feed
-	bus     string // its name, "" = the recording's
+	buses   []string // their names, none = the recording's
 	source  canlog.Source
 	lost    func() uint64
 	live    bool
 	closing func() error
 }
 
-func (p *program) runMonitor(ctx context.Context, uri string, o monitorOptions) (err error) {
+func (p *program) runMonitor(ctx context.Context, uris []string, o monitorOptions) (err error) {
+	uri := first(uris, "auto")
 	w, err := p.watchOptions(o)
 	if err != nil {
 		return err
@@ -102,7 +107,12 @@ func (p *program) runMonitor(ctx context.Context, uri string, o monitorOptions) 
 	if w.DBC, err = broadcasts(uri); err != nil {
 		return err
 	}
-	e, err := p.listen(ctx, uri)
+	var e ear
+	if len(uris) > 1 {
+		e, err = p.listenAll(ctx, uris)
+	} else {
+		e, err = p.listen(ctx, uri)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,13 +120,18 @@ func (p *program) runMonitor(ctx context.Context, uri string, o monitorOptions) 
 	w.Live = e.live
 	w.Bus = func(i uint8) string {
 		if e.source == nil {
-			return e.bus
+			return e.buses[min(int(i), len(e.buses)-1)]
 		}
 		// The recording is read in another goroutine: its list of names is not to be looked at here.
 		return "can" + strconv.Itoa(int(i))
 	}
 	if w.Every > 0 {
 		w.Report = func(c *monitor.Counts) { _ = p.printCounts(c, w.Bus) }
+	}
+	w.Ended = func(bus int, err error) {
+		if len(e.buses) > 1 {
+			p.say("monitor.ended", e.buses[bus], err)
+		}
 	}
 	counts, err := monitor.Run(ctx, e.feed, p.Out, w)
 	if e.lost != nil {
@@ -170,7 +185,7 @@ func (p *program) listen(ctx context.Context, uri string) (ear, error) {
 		if err != nil {
 			return ear{}, err
 		}
-		return ear{feed: l, bus: "sim", live: !l.Caps().Instant, closing: l.Close}, nil
+		return ear{feed: l, buses: []string{"sim"}, live: !l.Caps().Instant, closing: l.Close}, nil
 	case "can":
 		name, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?")
 		if !strings.Contains(uri, "?") {
@@ -182,13 +197,65 @@ func (p *program) listen(ctx context.Context, uri string) (ear, error) {
 		if err != nil {
 			return ear{}, err
 		}
-		e := ear{feed: l, bus: name, live: true, closing: l.Close}
+		e := ear{feed: l, buses: []string{name}, live: true, closing: l.Close}
 		if s, ok := l.(interface{ Stats() socketcan.Stats }); ok {
 			e.lost = func() uint64 { return s.Stats().Lost }
 		}
 		return e, nil
 	}
 	return ear{}, usage("can://can0, sim:golf8?traffic=1 or replay:car.log", fmt.Errorf("there is nothing to listen to at %q", uri))
+}
+
+// listenAll opens several CAN interfaces. Their clocks begin together.
+func (p *program) listenAll(ctx context.Context, uris []string) (ear, error) {
+	all := ear{live: true}
+	var feeds monitor.Several
+	var ears []ear
+	all.closing = func() (err error) {
+		for _, e := range ears {
+			err = errors.Join(err, e.closing())
+		}
+		return err
+	}
+	var began time.Time
+	for i, uri := range uris {
+		if scheme, _, _ := link.Split(uri); scheme != "can" {
+			return ear{}, errors.Join(usage("several CAN interfaces can be watched together: can://can0 can://can1",
+				fmt.Errorf("%q is not one of several CAN interfaces", uri)), all.closing())
+		}
+		e, err := p.listen(ctx, uri)
+		if err != nil {
+			return ear{}, errors.Join(err, all.closing())
+		}
+		if i == 0 {
+			began = p.now()
+		}
+		ears = append(ears, e)
+		feeds = append(feeds, later{e.feed, p.now().Sub(began)})
+		all.buses = append(all.buses, e.buses...)
+	}
+	all.feed = feeds
+	all.lost = func() (n uint64) {
+		for _, e := range ears {
+			if e.lost != nil {
+				n += e.lost()
+			}
+		}
+		return n
+	}
+	return all, nil
+}
+
+// later is a feed that was opened later than another, whose clock it keeps.
+type later struct {
+	feed monitor.Feed
+	by   time.Duration
+}
+
+func (l later) Recv(ctx context.Context) (frame.Frame, error) {
+	f, err := l.feed.Recv(ctx)
+	f.Time += l.by
+	return f, err
 }
 
 func canInterfaces() (up []string, err error) {

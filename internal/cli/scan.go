@@ -109,6 +109,7 @@ func (p *program) runScan(ctx context.Context, uri string, o scanOptions) (err e
 			return errors.Join(err, l.Close())
 		}
 		result, err := p.readVehicle(ctx, s, v, l, uri, depth, record)
+		p.tellLost(l)
 		return errors.Join(err, l.Close(), p.outcome(v.ID, result, err))
 	})
 	if begun || !noRoom(err) {
@@ -145,6 +146,16 @@ func (p *program) scanUnkept(ctx context.Context, l link.Link, uri string, depth
 	err = errors.Join(why, err, p.outcome("", result, why))
 	p.say("scan.unkept")
 	return err
+}
+
+// tellLost says how many frames the kernel dropped because they came faster than they were taken: an answer may have been
+// among them.
+func (p *program) tellLost(l link.Link) {
+	if s, ok := l.(interface{ Stats() socketcan.Stats }); ok {
+		if n := s.Stats().Lost; n > 0 {
+			p.say("monitor.dropped", n)
+		}
+	}
 }
 
 // outcome prints what was read, also after a fault, and says with its error how whole it is.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"obdgate/dbc"
@@ -19,6 +20,13 @@ import (
 type Feed interface {
 	Recv(ctx context.Context) (frame.Frame, error)
 }
+
+// Several are feeds of several buses, watched together: frames come in the order they are received, each with its bus's
+// number (frame.Frame.Bus). At most 256. When one ends the others go on; the watch ends with the last.
+type Several []Feed
+
+// Recv is never called: Run receives from each by itself.
+func (Several) Recv(context.Context) (frame.Frame, error) { return frame.Frame{}, io.EOF }
 
 // Options of one watch. Policy must be set.
 type Options struct {
@@ -37,6 +45,8 @@ type Options struct {
 	// Every calls Report at that interval, also when nothing comes; 0 = never.
 	Every  time.Duration
 	Report func(*Counts)
+	// Ended is told, from another goroutine, when one of several buses is heard no more and why; nil = nobody listens.
+	Ended func(bus int, err error)
 }
 
 // ErrNotABus: the feed speaks only when it is asked, so there is nothing to listen to.
@@ -48,16 +58,23 @@ func Run(ctx context.Context, feed Feed, out io.Writer, o Options) (*Counts, err
 	receiving, stop := context.WithCancel(ctx)
 	defer stop()
 	w := newWatch(out, o)
-	q := newQueue(!o.Live)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		q.receive(receiving, feed)
-	}()
+	feeds := Several{feed}
+	if s, ok := feed.(Several); ok {
+		feeds = s
+	}
+	q := newQueue(!o.Live, len(feeds))
+	var listening sync.WaitGroup
+	for bus, feed := range feeds {
+		listening.Go(func() {
+			if err := q.receive(receiving, feed, bus); err != nil && receiving.Err() == nil && o.Ended != nil {
+				o.Ended(bus, err)
+			}
+		})
+	}
 	err := w.run(ctx, q)
 	stop()
 	q.abandon()
-	<-ended
+	listening.Wait()
 	w.counts.Dropped, w.counts.Faults = q.counters()
 	if errors.Is(err, errEnough) {
 		err = nil

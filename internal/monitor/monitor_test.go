@@ -313,3 +313,42 @@ func BenchmarkRun(b *testing.B) {
 		})
 	}
 }
+
+// Two buses watched together: every frame of both comes, with its bus, and when one ends the other goes on.
+func TestSeveralBuses(t *testing.T) {
+	base := options(t)
+	synctest.Test(t, func(t *testing.T) {
+		one, two := memory.NewBus(), memory.NewBus()
+		a, b := one.Attach("a"), two.Attach("b")
+		ears := monitor.Several{one.Attach("ear a"), two.Attach("ear b")}
+		o := base
+		o.Live, o.Count, o.JSON = true, 300, true
+		ended := make(chan int, 1)
+		o.Ended = func(bus int, err error) { ended <- bus }
+		o.Bus = func(i uint8) string { return []string{"left", "right"}[i] }
+		var out bytes.Buffer
+		done := make(chan error, 1)
+		var c *monitor.Counts
+		go func() {
+			var err error
+			c, err = monitor.Run(t.Context(), ears, &out, o)
+			done <- err
+		}()
+		for i := range 100 {
+			require.NoError(t, a.Send(t.Context(), frame.New(0x100, 0, byte(i))))
+			require.NoError(t, b.Send(t.Context(), frame.New(0x100, 0, byte(i))))
+		}
+		synctest.Wait() // what lies unread in a closed link is lost
+		require.NoError(t, ears[0].(link.Link).Close())
+		require.Equal(t, 0, <-ended)
+		for i := range 100 {
+			require.NoError(t, b.Send(t.Context(), frame.New(0x200, 0, byte(i))))
+		}
+		require.NoError(t, <-done)
+		require.EqualValues(t, 300, c.Frames)
+		require.Equal(t, 100, strings.Count(out.String(), `"left"`))
+		require.Equal(t, 200, strings.Count(out.String(), `"right"`))
+		require.Len(t, c.IDs(), 3)
+		require.NoError(t, errors.Join(a.Close(), b.Close(), ears[1].(link.Link).Close()))
+	})
+}

@@ -27,24 +27,28 @@ type queue struct {
 	waiting []frame.Frame
 	dropped uint64
 	faults  uint64
+	feeds   int   // that have not ended
 	end     error // why no more will come
 	over    bool  // nobody takes any more
 }
 
-func newQueue(wait bool) *queue {
-	return &queue{wake: make(chan struct{}, 1), room: make(chan struct{}, 1), wait: wait}
+func newQueue(wait bool, feeds int) *queue {
+	return &queue{wake: make(chan struct{}, 1), room: make(chan struct{}, 1), wait: wait, feeds: feeds}
 }
 
-// receive takes frames from the feed until it ends.
-func (q *queue) receive(ctx context.Context, feed Feed) {
+// receive takes frames from a feed, the bus-th of several, until it ends. It returns why.
+func (q *queue) receive(ctx context.Context, feed Feed, bus int) error {
 	row := 0
 	for {
 		f, err := feed.Recv(ctx)
 		switch {
 		case err == nil:
 			row = 0
+			if bus > 0 {
+				f.Bus = uint8(bus)
+			}
 			if !q.put(&f) {
-				return
+				return nil
 			}
 			continue
 		case errors.Is(err, link.ErrGarbled), errors.Is(err, link.ErrBus):
@@ -56,10 +60,12 @@ func (q *queue) receive(ctx context.Context, feed Feed) {
 			}
 		}
 		q.mu.Lock()
-		q.end = err
+		if q.feeds--; q.feeds == 0 {
+			q.end = err
+		}
 		q.mu.Unlock()
 		signal(q.wake)
-		return
+		return err
 	}
 }
 
