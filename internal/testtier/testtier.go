@@ -30,6 +30,8 @@ const (
 	TShark Tier = "tshark"
 	// CANUtils are candump, asc2log and the others of can-utils. What Require returns is the directory they are in.
 	CANUtils Tier = "can-utils"
+	// JQ reads JSON in shell scripts. What Require returns is its path.
+	JQ Tier = "jq"
 )
 
 // Require returns what the tier offers. If it is not there, it skips the test and says why; if OBDGATE_REQUIRE names the
@@ -77,6 +79,8 @@ func find(tier Tier) (string, error) {
 		return chromium()
 	case TShark:
 		return program("tshark", "tshark")
+	case JQ:
+		return program("jq", "jq")
 	case CANUtils:
 		path, err := program("asc2log", "can-utils")
 		return filepath.Dir(path), err
