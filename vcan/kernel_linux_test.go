@@ -12,6 +12,7 @@ import (
 	"obdgate/internal/isotp"
 	"obdgate/internal/link"
 	"obdgate/internal/link/socketcan"
+	"obdgate/internal/sim/bus"
 	"obdgate/internal/testtier"
 
 	"github.com/stretchr/testify/require"
@@ -40,8 +41,12 @@ const (
 	solIsotp     = unix.SOL_CAN_BASE + unix.CAN_ISOTP
 	isotpOpts    = 1
 	isotpRecvFC  = 2
+	isotpLLOpts  = 5
 	isotpExtAddr = 0x002
 	isotpTxPad   = 0x004
+	isotpRxPad   = 0x008
+	isotpChkLen  = 0x010
+	isotpChkData = 0x020
 	isotpRxExt   = 0x200
 )
 
@@ -49,11 +54,15 @@ const (
 type kernelEnd struct {
 	rx, tx    uint32 // identifiers, 29-bit if above 7FF or with wide
 	wide      bool
-	ext       bool // extended addressing: txAddr and rxAddr are the first byte
+	ext       bool // extended or mixed addressing: txAddr and rxAddr are the first byte
 	txAddr    byte
 	rxAddr    byte
 	pad       bool // frames are padded to 8 bytes
+	padByte   byte // with what, 0 = CC
+	strict    bool // with pad: what is received must be padded so too
+	fd        byte // bytes of a CAN FD frame it sends (8..64), 0 = classic frames
 	bs, stmin byte // asked for when it receives
+	on        string
 }
 
 // socket opens the kernel's ISO-TP: segmentation, flow control and timing by code that shares nothing with ours.
@@ -68,18 +77,32 @@ func (k kernelEnd) socket(t testing.TB) *os.File {
 	if k.pad {
 		flags |= isotpTxPad
 	}
+	if k.pad && k.strict {
+		flags |= isotpRxPad | isotpChkLen | isotpChkData
+	}
+	if k.padByte == 0 {
+		k.padByte = 0xCC
+	}
 	options := binary.NativeEndian.AppendUint32(nil, flags)
 	options = binary.NativeEndian.AppendUint32(options, 0)
-	options = append(options, k.txAddr, 0xCC, 0xCC, k.rxAddr)
+	options = append(options, k.txAddr, k.padByte, k.padByte, k.rxAddr)
 	require.NoError(t, unix.SetsockoptString(fd, solIsotp, isotpOpts, string(options)))
 	require.NoError(t, unix.SetsockoptString(fd, solIsotp, isotpRecvFC, string([]byte{k.bs, k.stmin, 0})))
+	if k.fd > 0 {
+		const canfdMTU, brs = 72, 1 // CANFD_MTU, CANFD_BRS
+		require.NoError(t, unix.SetsockoptString(fd, solIsotp, isotpLLOpts, string([]byte{canfdMTU, k.fd, brs})))
+	}
 	id := func(id uint32) uint32 {
 		if k.wide || id > 0x7FF {
 			return id | unix.CAN_EFF_FLAG
 		}
 		return id
 	}
-	ifi, err := net.InterfaceByName(testtier.Require(t, testtier.VCAN))
+	on := k.on
+	if on == "" {
+		on = testtier.Require(t, testtier.VCAN)
+	}
+	ifi, err := net.InterfaceByName(on)
 	require.NoError(t, err)
 	require.NoError(t, unix.Bind(fd, &unix.SockaddrCAN{Ifindex: ifi.Index, RxID: id(k.rx), TxID: id(k.tx)}))
 	f := os.NewFile(uintptr(fd), "isotp")
@@ -117,6 +140,30 @@ var pairs = []struct {
 	{"11-bit", isotp.Address{Tx: 0x7E0, Rx: 0x7E8}, kernelEnd{rx: 0x7E0, tx: 0x7E8, pad: true}},
 	{"11-bit, short frames", isotp.Address{Tx: 0x7E0, Rx: 0x7E8}, kernelEnd{rx: 0x7E0, tx: 0x7E8}},
 	{"29-bit", isotp.Address{Tx: 0x18DA10F1, Rx: 0x18DAF110, Extended29: true}, kernelEnd{rx: 0x18DA10F1, tx: 0x18DAF110, pad: true}},
+	{"29-bit, mixed addressing", isotp.Address{Tx: 0x18CE10F1, Rx: 0x18CEF110, Extended29: true, Ext: true, TxTarget: 0x05, RxTarget: 0x05},
+		kernelEnd{rx: 0x18CE10F1, tx: 0x18CEF110, ext: true, txAddr: 0x05, rxAddr: 0x05, pad: true}},
 	{"extended addressing", isotp.Address{Tx: 0x6F1, Rx: 0x612, Ext: true, TxTarget: 0x12, RxTarget: 0xF1},
 		kernelEnd{rx: 0x6F1, tx: 0x612, ext: true, txAddr: 0xF1, rxAddr: 0x12, pad: true}},
+}
+
+// between carries frames between two interfaces with these faults until stop is called.
+func between(t *testing.T, one, two string, plan bus.Plan) (stop func() bus.Stats) {
+	t.Helper()
+	left, err := socketcan.Open(within(t), "can://"+one)
+	require.NoError(t, err)
+	right, err := socketcan.Open(within(t), "can://"+two)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan bus.Stats, 1)
+	go func() {
+		s, _ := bus.Serve(ctx, left, right, plan)
+		done <- s
+	}()
+	return func() bus.Stats {
+		cancel()
+		s := <-done
+		require.NoError(t, left.Close())
+		require.NoError(t, right.Close())
+		return s
+	}
 }
