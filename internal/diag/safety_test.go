@@ -266,7 +266,7 @@ func TestNegative(t *testing.T) {
 		require.NotEmpty(t, n.Hint(), n.Name())
 		require.Contains(t, n.Error(), n.Name())
 	}
-	require.Equal(t, 41, known)
+	require.Equal(t, 74, known)
 	require.Equal(t, "request out of range (NRC 0x31)", (&diag.Negative{Service: 0x22, Code: 0x31}).Name())
 	require.Equal(t, "service 22 refused: NRC 0x00", (&diag.Negative{Service: 0x22}).Error())
 	require.True(t, (&diag.Negative{Code: 0x31}).Ignorable())
