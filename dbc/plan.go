@@ -10,26 +10,43 @@ import (
 )
 
 // Plan decodes all active signals of one message at once: positions, signs and scales are worked out beforehand, and so
-// is the list of signals for every value of a switch of at most eight bits. It gives what Active, Float64 and Value give
-// for each signal alone; the tests compare. It is read-only and safe for concurrent use.
+// is the list of signals for every value of switches of at most ten bits. It gives what Active, Float64 and Value give for
+// each signal alone; the tests compare. It is read-only and safe for concurrent use.
 type Plan struct {
-	m      *Message
-	all    []Field   // no switch: every signal
-	by     *Field    // the only switch, of at most eight bits
-	when   [][]Field // signals by its value
-	nested bool      // several switches: worked out frame by frame
-	wide   bool      // longer than eight bytes: signals are read one by one
+	m    *Message
+	all  list
+	root *node // nil: worked out frame by frame
+	wide bool  // longer than eight bytes: signals are read one by one
 }
 
-// Field is one signal of a Plan.
-type Field struct {
-	Signal *Signal
+// node is a list of signals, or a switch whose value leads to one.
+type node struct {
+	by *Field  // nil: a list
+	to []*node // by value
+	list
+}
 
+// list is the signals that are active together. steps has the part of each that decoding needs, close together: a database
+// does not fit into the nearest cache otherwise.
+type list struct {
+	fields []Field
+	steps  []step
+	odd    bool // not all are whole
+}
+
+// step is how the bits of one signal become a number.
+type step struct {
 	mask, sign  uint64
 	factor, add float64
 	shift       uint8
 	big         uint8 // 1: read from the big-endian word
 	kind        kind
+}
+
+// Field is one signal of a Plan.
+type Field struct {
+	Signal *Signal
+	step
 
 	places   uint8 // of the decimal fraction of the exact value: (raw*num + off) / 10^places
 	exact    bool  // num and off fit
@@ -45,39 +62,107 @@ const (
 	float64s
 )
 
+// Bounds of what a Plan works out beforehand.
+const (
+	maxSwitch = 10      // bits
+	maxPlan   = 1 << 14 // nodes, and signals in them, of one message
+)
+
 // Plan compiles the message.
 func (m *Message) Plan() *Plan {
 	p := &Plan{m: m, wide: m.Length > 8}
-	var by *Signal
 	for _, s := range m.Signals {
 		if !s.Lost {
-			p.all = append(p.all, newField(s))
-		}
-		if s.Under == nil || s.Lost {
-			continue
-		}
-		if by != nil && s.Under != by || s.Under.Under != nil || s.Under.Size > 8 {
-			p.nested = true
-		}
-		by = s.Under
-	}
-	if by == nil || p.nested {
-		return p
-	}
-	f := newField(by)
-	p.by, p.when = &f, make([][]Field, 1<<by.Size)
-	for v := range p.when {
-		for _, f := range p.all {
-			if s := f.Signal; s.Under == nil || s.selected(uint64(v)) {
-				p.when[v] = append(p.when[v], f)
-			}
+			p.all.add(newField(s))
 		}
 	}
+	budget := maxPlan
+	p.root = p.grow(map[*Signal]uint64{}, &budget)
 	return p
 }
 
+func (l *list) add(f Field) {
+	l.fields, l.steps, l.odd = append(l.fields, f), append(l.steps, f.step), l.odd || f.kind != whole
+}
+
+// grow makes the node for what is known of the switches; nil when it becomes too large.
+func (p *Plan) grow(known map[*Signal]uint64, budget *int) *node {
+	if *budget--; *budget < 0 {
+		return nil
+	}
+	n := &node{}
+	for i := range p.all.fields {
+		f := &p.all.fields[i]
+		by := f.Signal.open(known)
+		switch {
+		case by == nil:
+			if f.Signal.among(known) {
+				n.add(*f)
+				*budget--
+			}
+		case by.Size > maxSwitch:
+			return nil
+		default:
+			return p.fork(by, known, budget)
+		}
+	}
+	return n
+}
+
+// fork makes the node of a switch. Values that select nothing share one.
+func (p *Plan) fork(by *Signal, known map[*Signal]uint64, budget *int) *node {
+	f := newField(by)
+	n := &node{by: &f, to: make([]*node, 1<<by.Size)}
+	named := make([]bool, len(n.to))
+	for i := range p.all.fields {
+		if s := p.all.fields[i].Signal; s.Under == by {
+			for _, r := range s.When {
+				for v := r.From; v <= r.To && v < uint64(len(n.to)); v++ {
+					named[v] = true
+				}
+			}
+		}
+	}
+	var rest *node
+	for v := range n.to {
+		if !named[v] && rest != nil {
+			n.to[v] = rest
+			continue
+		}
+		known[by] = uint64(v)
+		if n.to[v] = p.grow(known, budget); n.to[v] == nil {
+			delete(known, by)
+			return nil
+		}
+		if !named[v] {
+			rest = n.to[v]
+		}
+	}
+	delete(known, by)
+	return n
+}
+
+// open returns the topmost switch above s that decides on s and of which nothing is known, nil when all is decided.
+func (s *Signal) open(known map[*Signal]uint64) *Signal {
+	if s.Under == nil {
+		return nil
+	}
+	if by := s.Under.open(known); by != nil || !s.Under.among(known) {
+		return by
+	}
+	if _, ok := known[s.Under]; ok {
+		return nil
+	}
+	return s.Under
+}
+
+// among reports whether switches of these values select s.
+func (s *Signal) among(known map[*Signal]uint64) bool {
+	return s.Under == nil || s.Under.among(known) && s.selected(known[s.Under])
+}
+
 func newField(s *Signal) Field {
-	f := Field{Signal: s, mask: ^uint64(0) >> (64 - s.Size), factor: s.scale.factor, add: s.scale.add}
+	f := Field{Signal: s, step: step{mask: ^uint64(0) >> (64 - s.Size), factor: s.scale.factor, add: s.scale.add}}
 	if s.BigEndian {
 		f.big, f.shift = 1, uint8(max(0, 64-s.first-s.Size))
 	} else {
@@ -118,57 +203,81 @@ func (f *Field) fixed() {
 	f.num, f.off, f.places, f.exact = s.num*k, s.off*k, places, true
 }
 
-// Fields returns the active signals of the frame in the order of the file; scratch is used for messages with several
-// switches and for frames shorter than the message. It allocates only when scratch is too short.
+// Fields returns the active signals of the frame in the order of the file; scratch is used for messages whose switches are
+// too many to be worked out beforehand, and for frames shorter than the message. It allocates only when scratch is too
+// short.
 func (p *Plan) Fields(f *frame.Frame, scratch []Field) []Field {
-	short := int(f.Len) < p.m.Length
-	if !p.nested && !short {
-		if p.by == nil {
-			return p.all
-		}
-		return p.when[p.by.raw(p, f, binary.LittleEndian.Uint64(f.Data[:8]))]
+	if l := p.list(f); l != nil {
+		return l.fields
 	}
 	scratch = scratch[:0]
-	for i := range p.all {
-		if p.all[i].Signal.Active(f) {
-			scratch = append(scratch, p.all[i])
+	for i := range p.all.fields {
+		if p.all.fields[i].Signal.Active(f) {
+			scratch = append(scratch, p.all.fields[i])
 		}
 	}
 	return scratch
 }
 
+// list finds the active signals of the frame; nil where they were not worked out beforehand.
+func (p *Plan) list(f *frame.Frame) *list {
+	n := p.root
+	if n == nil || int(f.Len) < p.m.Length {
+		return nil
+	}
+	for n.by != nil {
+		n = n.to[n.by.raw(p, f, binary.LittleEndian.Uint64(f.Data[:8]))]
+	}
+	return &n.list
+}
+
 // Floats returns the active signals and their physical values, as Signal.Float64 has them. values is used for the values
 // and scratch as in Fields.
 func (p *Plan) Floats(f *frame.Frame, values []float64, scratch []Field) ([]Field, []float64) {
-	fields := p.Fields(f, scratch)
-	if cap(values) < len(fields) {
-		values = make([]float64, len(p.all))
+	if cap(values) < len(p.all.fields) {
+		values = make([]float64, len(p.all.fields))
 	}
-	values = values[:len(fields)]
-	if p.wide {
+	l := p.list(f)
+	if l == nil || p.wide {
+		fields := p.Fields(f, scratch)
+		values = values[:len(fields)]
 		for i := range fields {
 			values[i], _ = fields[i].Signal.Float64(f)
 		}
 		return fields, values
 	}
-	words := p.Words(f)
-	for i := range fields {
-		d := &fields[i]
-		raw := words[d.big&1] >> (d.shift & 63) & d.mask
-		var x float64
-		switch d.kind {
-		case whole:
-			x = float64(int64(raw^d.sign) - int64(d.sign))
-		case unsigned:
-			x = float64(raw)
-		case float32s:
-			x = float64(math.Float32frombits(uint32(raw)))
-		default:
-			x = math.Float64frombits(raw)
+	values = values[:len(l.steps)]
+	little := binary.LittleEndian.Uint64(f.Data[:8])
+	words := Words{little, bits.ReverseBytes64(little)}
+	if l.odd {
+		for i := range l.steps {
+			values[i] = l.steps[i].value(&words)
 		}
-		values[i] = float64(x*d.factor) + d.add // rounded twice, as everywhere: no fused multiplication
+		return l.fields, values
 	}
-	return fields, values
+	for i := range l.steps {
+		d := &l.steps[i]
+		raw := words[d.big&1] >> (d.shift & 63) & d.mask
+		values[i] = float64(float64(int64(raw^d.sign)-int64(d.sign))*d.factor) + d.add
+	}
+	return l.fields, values
+}
+
+// value is the physical value. It is rounded twice, as everywhere: no fused multiplication.
+func (d *step) value(w *Words) float64 {
+	raw := w[d.big&1] >> (d.shift & 63) & d.mask
+	var x float64
+	switch d.kind {
+	case whole:
+		x = float64(int64(raw^d.sign) - int64(d.sign))
+	case unsigned:
+		x = float64(raw)
+	case float32s:
+		x = float64(math.Float32frombits(uint32(raw)))
+	default:
+		x = math.Float64frombits(raw)
+	}
+	return float64(x*d.factor) + d.add
 }
 
 func (d *Field) raw(p *Plan, f *frame.Frame, le uint64) uint64 {

@@ -8,7 +8,6 @@ import (
 
 	"obdgate/internal/canlog"
 	"obdgate/internal/classify/loggen"
-	"obdgate/internal/frame"
 
 	"github.com/stretchr/testify/require"
 	"go.einride.tech/can"
@@ -91,51 +90,22 @@ func BenchmarkStart(b *testing.B) {
 
 // BenchmarkParse reads every field of every line.
 func BenchmarkParse(b *testing.B) {
-	text := append(benchText(b), make([]byte, canlog.Reach)...)
-	var q canlog.Quick
-	var f frame.Frame
-	b.ReportAllocs()
-	b.ResetTimer()
-	sum := 0
-	for range b.N {
-		for at := 0; at < len(text)-canlog.Reach; {
-			s, ok := q.Parse(text[at:], &f)
-			if !ok {
-				b.Fatal("not a common line")
-			}
-			at += s.Next
-			sum += int(f.Len)
-		}
-	}
-	perSecond(b)
+	onText(b, func(text []byte) func() { return func() { parseAll(b, text) } })
 }
 
 // BenchmarkDecode reads every line and decodes every active signal.
-func BenchmarkDecode(b *testing.B) {
-	text := append(benchText(b), make([]byte, canlog.Reach)...)
-	o := Options{Policy: rules(b), DB: buses(b)}
-	t := newTable(&o)
-	var q canlog.Quick
-	var f frame.Frame
-	values := make([]float64, 64)
+func BenchmarkDecode(b *testing.B) { onText(b, func(text []byte) func() { return decodeAll(b, text) }) }
+
+// onText measures what goes through the text once; behind it is as much as a Quick must be able to reach.
+func onText(b *testing.B, prepare func(text []byte) func()) {
+	text := benchText(b)
+	do := prepare(append(text, make([]byte, canlog.Reach)...)[:len(text)])
 	b.ReportAllocs()
 	b.ResetTimer()
-	n, sum := 0, 0.0
 	for range b.N {
-		for at := 0; at < len(text)-canlog.Reach; {
-			s, _ := q.Parse(text[at:], &f)
-			at += s.Next
-			v := t.find(f.ID, f.Flags)
-			if v == nil || v.plan == nil {
-				continue
-			}
-			_, values = v.plan.Floats(&f, values, nil)
-			n += len(values)
-			sum += values[0]
-		}
+		do()
 	}
 	perSecond(b)
-	b.ReportMetric(float64(n)/float64(b.N)/benchFrames, "signals/frame")
 }
 
 // The yardsticks, on the same text in the same run.
@@ -152,33 +122,34 @@ func BenchmarkYardstickFindLines(b *testing.B) {
 	perSecond(b)
 }
 
+func BenchmarkYardstickCanGoParse(b *testing.B) {
+	onText(b, func(text []byte) func() { return func() { canGoParse(b, text) } })
+}
+
+func BenchmarkYardstickCanGoDecode(b *testing.B) {
+	onText(b, func(text []byte) func() { return canGoDecode(b, text) })
+}
+
 // canGo is can-go's frame of a line.
-func canGo(b *testing.B, text []byte, do func(*can.Frame)) {
+func canGo(t testing.TB, text []byte, do func(*can.Frame)) {
 	var f can.Frame
 	for len(text) > 0 {
 		n := bytes.IndexByte(text, '\n')
 		line := text[:n]
 		text = text[n+1:]
 		if err := f.UnmarshalString(string(line[bytes.LastIndexByte(line, ' ')+1:])); err != nil {
-			b.Fatal(err)
+			t.Fatal(err)
 		}
 		do(&f)
 	}
 }
 
-func BenchmarkYardstickCanGoParse(b *testing.B) {
-	text := benchText(b)
-	b.ResetTimer()
-	for range b.N {
-		canGo(b, text, func(*can.Frame) {})
-	}
-	perSecond(b)
-}
+func canGoParse(t testing.TB, text []byte) { canGo(t, text, func(*can.Frame) {}) }
 
-func BenchmarkYardstickCanGoDecode(b *testing.B) {
-	text := benchText(b)
+// canGoDecode decodes what can-go can: it knows one switch, and no floats.
+func canGoDecode(t testing.TB, text []byte) func() {
 	ms := map[uint32]*descriptor.Message{}
-	for _, m := range buses(b).Messages() {
+	for _, m := range buses(t).Messages() {
 		d := &descriptor.Message{ID: m.ID}
 		for _, s := range m.Signals {
 			x := &descriptor.Signal{Start: uint8(s.Start), Length: uint8(s.Size), IsBigEndian: s.BigEndian, IsSigned: s.Signed, IsMultiplexed: s.Under != nil, Scale: 1, Max: 1e12, Min: -1e12}
@@ -189,10 +160,9 @@ func BenchmarkYardstickCanGoDecode(b *testing.B) {
 		}
 		ms[m.ID] = d
 	}
-	b.ResetTimer()
-	sum := 0.0
-	for range b.N {
-		canGo(b, text, func(f *can.Frame) {
+	return func() {
+		sum := 0.0
+		canGo(t, text, func(f *can.Frame) {
 			m := ms[f.ID]
 			if m == nil {
 				return
@@ -204,5 +174,4 @@ func BenchmarkYardstickCanGoDecode(b *testing.B) {
 			}
 		})
 	}
-	perSecond(b)
 }

@@ -25,11 +25,8 @@ import (
 // cantools (default python3; without it the test is skipped), OBDGATE_CANTOOLS_FRAMES how many frames (default 20,000;
 // five million take some minutes).
 func TestValuesAreThoseOfCantools(t *testing.T) {
-	python := "python3"
-	if s := os.Getenv("OBDGATE_CANTOOLS"); s != "" {
-		python = s
-	}
-	if err := exec.Command(python, "-c", "import cantools").Run(); err != nil {
+	python := peerPython()
+	if python == "" {
 		t.Skip("no Python with cantools here")
 	}
 	n := 20_000
@@ -57,6 +54,18 @@ func TestValuesAreThoseOfCantools(t *testing.T) {
 			t.Logf("%d frames, %d values, all equal", frames, values)
 		})
 	}
+}
+
+// peerPython is a Python that has cantools, "" if there is none.
+func peerPython() string {
+	python := "python3"
+	if s := os.Getenv("OBDGATE_CANTOOLS"); s != "" {
+		python = s
+	}
+	if exec.Command(python, "-c", "import cantools").Run() != nil {
+		return ""
+	}
+	return python
 }
 
 // stream is the log, made while it is read.
