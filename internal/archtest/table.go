@@ -13,7 +13,7 @@ var house = rules{
 		{dir: "internal/canlog/asc", pure: true, may: []string{"internal/frame", "internal/canlog"}},
 		{dir: "internal/canlog/pcapng", pure: true, may: []string{"internal/frame", "internal/canlog"}},
 		{dir: "internal/canlog/blf", pure: true, may: []string{"internal/frame", "internal/canlog"}},
-		{dir: "internal/canlog/open", pure: true, may: []string{"internal/canlog", "internal/canlog/asc", "internal/canlog/pcapng",
+		{dir: "internal/canlog/open", pure: true, may: []string{"internal/frame", "internal/canlog", "internal/canlog/asc", "internal/canlog/pcapng",
 			"internal/canlog/blf"}},
 		{dir: "internal/isotp", pure: true, may: []string{"internal/frame"}},
 

@@ -52,13 +52,15 @@ func (l *Lines) Number() int { return l.n }
 type Reader struct {
 	Tally
 	lines *Lines
+	parse func([]byte, *frame.Frame) ([]byte, error)
+	skip  func([]byte) bool // lines that are no frame and no damage, beside comments; nil = none
 	err   error
 }
 
 var _ Source = (*Reader)(nil)
 
 // NewReader reads from r.
-func NewReader(r io.Reader) *Reader { return &Reader{lines: NewLines(r, 4096)} }
+func NewReader(r io.Reader) *Reader { return &Reader{lines: NewLines(r, 4096), parse: Parse} }
 
 // Next as Source says.
 func (r *Reader) Next(f *frame.Frame) error {
@@ -68,10 +70,10 @@ func (r *Reader) Next(f *frame.Frame) error {
 			r.err = err
 			break
 		}
-		if len(line) == 0 || line[0] == '#' {
+		if len(line) == 0 || line[0] == '#' || r.skip != nil && r.skip(line) {
 			continue
 		}
-		iface, err := Parse(line, f)
+		iface, err := r.parse(line, f)
 		if err == nil {
 			err = r.Good(f, iface)
 		}

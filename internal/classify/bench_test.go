@@ -27,22 +27,46 @@ func perSecond(b *testing.B) {
 	b.ReportMetric(float64(b.N)*benchFrames/1e6/b.Elapsed().Seconds(), "Mframes/s")
 }
 
-// benchWorker is one goroutine's work on blocks that are in memory, in order: what an allocation would show in.
-func benchWorker(b *testing.B, o Options) {
-	text := benchText(b)
-	o.Policy, o.DB, o.block = rules(b), buses(b), blockSize
-	t := newTable(&o)
-	k, s := newWorker(t), newSequence(t, io.Discard)
-	var bl block
-	round := func() {
-		in := &reader{src: bytes.NewReader(text), size: o.block}
-		for in.fill(&bl) {
-			k.do(&bl)
-			if err := s.take(&bl); err != nil {
-				b.Fatal(err)
+// oneGoroutine returns what works on the text once, in blocks that are in memory and in order.
+func oneGoroutine(t testing.TB, text []byte, o Options) func() {
+	o.Policy, o.DB, o.block = rules(t), buses(t), blockSize
+	tb := newTable(&o)
+	k, s := newWorker(tb), newSequence(tb, io.Discard)
+	var b block
+	src := bytes.NewReader(text)
+	in := &reader{src: src, size: o.block}
+	return func() {
+		src.Reset(text)
+		in.ended = false
+		for in.fill(&b) {
+			k.do(&b)
+			if err := s.take(&b); err != nil {
+				t.Fatal(err)
 			}
 		}
 	}
+}
+
+// In the steady state nothing is allocated, whatever is written.
+func TestNothingIsAllocated(t *testing.T) {
+	var log bytes.Buffer
+	require.NoError(t, loggen.Classic.Log(&log, 20_000, 1))
+	require.NoError(t, loggen.FD.Log(&log, 2_000, 1))
+	ids, err := ParseIDs("not:0A0,0CF00909")
+	require.NoError(t, err)
+	for name, o := range map[string]Options{
+		"tags": {}, "identifiers": {To: Candump, IDs: ids}, "masked": {To: Candump, Mask: true}, "only technical": {To: Candump, Only: true, Mask: true},
+		"JSON lines": {To: JSONL}, "JSON lines, masked": {To: JSONL, Mask: true},
+	} {
+		round := oneGoroutine(t, log.Bytes(), o)
+		round() // blocks, the scratch space and the list of what switches say grow once
+		round()
+		require.Zero(t, testing.AllocsPerRun(3, round), name)
+	}
+}
+
+func benchWorker(b *testing.B, o Options) {
+	round := oneGoroutine(b, benchText(b), o)
 	round()
 	b.ReportAllocs()
 	b.ResetTimer()

@@ -48,7 +48,7 @@ type Options struct {
 func (o *Options) safe() bool { return o.Only || o.Mask }
 
 // blockSize is how much text is worked on at a time. Memory is about (workers+3) times this and what is made of it.
-const blockSize = 128 << 10
+const blockSize = 64 << 10
 
 // maxWorkers: more find nothing to do, because writing is in order, and would only cost memory.
 const maxWorkers = 4
@@ -78,7 +78,7 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 	work, order := make(chan *block, o.Workers+2), make(chan *block, o.Workers+2)
 	free := make(chan *block, o.Workers+2)
 	for range cap(free) {
-		free <- &block{}
+		free <- &block{done: make(chan struct{}, 1)}
 	}
 	in := &reader{src: r, size: o.block, progress: o.Progress}
 	go func() {
@@ -94,7 +94,6 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 			if !in.fill(b) {
 				return
 			}
-			b.done = make(chan struct{})
 			order <- b
 			work <- b
 		}
@@ -104,7 +103,7 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 		go func() {
 			for b := range work {
 				k.do(b)
-				close(b.done)
+				b.done <- struct{}{}
 			}
 		}()
 	}

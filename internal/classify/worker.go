@@ -223,12 +223,17 @@ func slowly(text []byte, f *frame.Frame) (s canlog.Span, ok bool) {
 	return s, true
 }
 
-// named remembers an interface; the list is short.
+// named remembers an interface; the list is short. Nothing is allocated when the block before had the same.
 func (b *block) named(name []byte) {
 	for _, n := range b.names {
 		if n == string(name) {
 			return
 		}
+	}
+	n := len(b.names)
+	if n < cap(b.names) && b.names[:n+1][n] == string(name) {
+		b.names = b.names[:n+1]
+		return
 	}
 	b.names = append(b.names, string(name))
 }

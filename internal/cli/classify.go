@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
@@ -31,7 +32,7 @@ func (p *program) classify() *cobra.Command {
 	var o classifyOptions
 	c := &cobra.Command{
 		Use: "classify FILE...", Short: "Tag a recorded log: what is technical, what is personal, and what may be passed on",
-		Long: `classify reads recordings (candump, ASC, pcapng, BLF, each also with gzip or zstd; - is stdin) and shows how much
+		Long: `classify reads recordings (candump, as logged or as printed, ASC, pcapng, BLF, each also with gzip or zstd; - is stdin) and shows how much
 of what is in them, and when. With --to it writes the frames instead, in order, to stdout.
 
 --only technical leaves out every frame that is not technical. --mask personal keeps all frames and sets every
@@ -44,8 +45,8 @@ interfaces, identifiers and times; lines that pass unchanged are copied as they 
 
 Damaged lines are counted, told and never written. The exit code is then 65, and all else is done.
 
-Without --dbc the broadcast database that ships with the program is used; with it, only the files you name.
-Signals are technical where the file says so: BA_ "PrivacyClass" SG_ id name "technical".` + exitHelp,
+Without --dbc every broadcast frame is personal: what its identifier means is the maker's. Name your database; its
+signals are technical where the file says so: BA_ "PrivacyClass" SG_ id name "technical".` + exitHelp,
 		Example: `  obdgate classify drive.log
   obdgate classify --to candump --mask personal --dbc body.dbc drive.log > for-supplier.log
   obdgate classify --to jsonl drive.log.gz > drive.jsonl
@@ -91,6 +92,8 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	case o.svg != "" && len(o.files) > 1:
 		return usage("draw one recording at a time", errors.New("--svg is one picture"))
 	}
+	// What is read at the start is most of what is ever allocated: garbage of it should not stay beside it.
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	rules, err := p.rules()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Package open chooses the reader of a recording by what is in it, never by its name: candump, ASC, pcapng, BLF, each
+// Package open chooses the reader of a recording by what is in it, never by its name: candump (logged or printed), ASC, pcapng, BLF, each
 // also packed with gzip or zstd.
 package open
 
@@ -13,6 +13,7 @@ import (
 	"obdgate/internal/canlog/asc"
 	"obdgate/internal/canlog/blf"
 	"obdgate/internal/canlog/pcapng"
+	"obdgate/internal/frame"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -23,6 +24,7 @@ type Format string
 
 const (
 	Candump Format = "candump"
+	Long    Format = "candump, as on the screen"
 	ASC     Format = "asc"
 	PCAPNG  Format = "pcapng"
 	BLF     Format = "blf"
@@ -51,6 +53,8 @@ func Reader(r io.Reader) (canlog.Source, Format, error) {
 		return blf.NewReader(in), format, nil
 	case ASC:
 		return asc.NewReader(in), format, nil
+	case Long:
+		return canlog.NewLongReader(in), format, nil
 	}
 	return canlog.NewReader(in), format, nil
 }
@@ -69,6 +73,8 @@ func Text(r io.Reader) (text io.Reader, other canlog.Source, err error) {
 		return nil, blf.NewReader(in), nil
 	case ASC:
 		return nil, asc.NewReader(in), nil
+	case Long:
+		return nil, canlog.NewLongReader(in), nil
 	}
 	return in, nil, nil
 }
@@ -90,6 +96,8 @@ func choose(r io.Reader) (*bufio.Reader, Format, error) {
 		return in, BLF, nil
 	case isASC(head):
 		return in, ASC, nil
+	case isLong(head):
+		return in, Long, nil
 	}
 	return in, Candump, nil
 }
@@ -174,4 +182,19 @@ func isASC(head []byte) bool {
 		}
 	}
 	return asc > candump
+}
+
+// isLong looks for a line as candump prints it before any as it logs it.
+func isLong(head []byte) bool {
+	var f frame.Frame
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimSpace(line)
+		if _, err := canlog.Parse(line, &f); err == nil {
+			return false
+		}
+		if _, err := canlog.ParseLong(line, &f); err == nil {
+			return true
+		}
+	}
+	return false
 }

@@ -31,6 +31,7 @@ func recordings(t testing.TB) map[open.Format][]byte {
 	require.NoError(t, err)
 	return map[open.Format][]byte{
 		open.Candump: []byte("# from the workshop\n\n(1690000000.000000) can0 7E8#0641\n"),
+		open.Long:    []byte("  can0  7E8   [2]  06 41\n"),
 		open.ASC:     []byte("date Wed Apr 16 09:21:13.159 am 2014\nbase hex  timestamps absolute\n   0.003040 1  7E8 Rx   d 2 06 41\n"),
 		open.PCAPNG:  b.Bytes(),
 		open.BLF:     log,
