@@ -3,7 +3,11 @@ package outbox_test
 import (
 	"context"
 	"errors"
+	"flag"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -190,25 +194,29 @@ type onWire struct {
 func (w onWire) Send(ctx context.Context, e gate.Envelope) (wire.Receipt, error) {
 	w.before()
 	w.mu.Lock()
-	*w.order = append(*w.order, w.clock())
+	*w.order = append(*w.order, w.clock()*len(e.Bytes()))
 	w.mu.Unlock()
 	r, err := w.Client.Send(ctx, e)
 	w.after()
 	return r, err
 }
 
+var update = flag.Bool("update", false, "write the golden files")
+
 // The bound of a withdrawal, at every point a record passes from the scan to its acknowledgement: what is on the wire at
 // that moment may complete, nothing else is sent after it.
 func TestWithdrawalFromScanToAcknowledgement(t *testing.T) {
 	points := []string{"scanned", "sealed", "queued", "claiming", "claimed", "on the wire", "answered", "sent", "settling", "settled"}
 	hit := map[string]bool{}
+	var table strings.Builder
+	fmt.Fprintln(&table, "# A withdrawal recorded at every point that four waiting records pass: what had been handed to the network before it, and after.\n# Written by TestWithdrawalFromScanToAcknowledgement -update.\n# point          records before   records after   bytes after        bound")
 	for _, point := range points {
 		t.Run(point, func(t *testing.T) {
 			b := newBench(t)
 			// The withdrawal comes from another program, as it would from the counter or the customer's page.
 			other := b.outbox(t, b.st)
 			var mu sync.Mutex
-			var sends []int // for each Send: 1 when it began after the withdrawal was recorded
+			var sends []int // for each Send: its bytes when it began after the withdrawal was recorded, else 0
 			withdrawn := make(chan struct{})
 			var once sync.Once
 			var wg sync.WaitGroup
@@ -270,11 +278,24 @@ func TestWithdrawalFromScanToAcknowledgement(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, sends, n, "nothing is sent after the withdrawal")
 
-			after := 0
+			after, bytesAfter := 0, 0
 			for _, s := range sends {
-				after += s
+				bytesAfter += s
+				if s > 0 {
+					after++
+				}
 			}
 			require.LessOrEqual(t, after, 1, "at most the one record that was on the wire")
+			switch point {
+			case "claiming", "settling":
+				fmt.Fprintf(&table, "%-18s %12s %15s %13s   at most 1 record\n", point, "either", "0 or 1", "either")
+			default:
+				size := "0"
+				if bytesAfter > 0 {
+					size = "one record"
+				}
+				fmt.Fprintf(&table, "%-18s %12d %15d %13s   at most 1 record\n", point, len(sends)-after, after, size)
+			}
 			switch point {
 			case "scanned", "sealed", "queued":
 				require.Zero(t, n, "nothing had left")
@@ -301,4 +322,12 @@ func TestWithdrawalFromScanToAcknowledgement(t *testing.T) {
 	for _, p := range points {
 		require.True(t, hit[p], "%s was never passed", p)
 	}
+	const file = "testdata/withdrawal.txt"
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(table.String()), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(want), table.String())
 }
