@@ -27,7 +27,7 @@ import (
 
 func (p *program) consent() *cobra.Command {
 	return group("consent", "The customer's answers: asked, recorded, withdrawn, proved",
-		p.consentAsk(), p.consentRecord(), p.consentWithdraw(), p.consentShow(), p.consentCount(), p.consentReceipt())
+		p.consentAsk(), p.consentForm(), p.consentRecord(), p.consentWithdraw(), p.consentShow(), p.consentCount(), p.consentReceipt())
 }
 
 // answerOptions are what an answer needs besides itself.
@@ -497,6 +497,57 @@ yes, no or later after each. Enter alone means later: silence is no.`,
 	}
 	o.flags(c)
 	return c
+}
+
+func (p *program) consentForm() *cobra.Command {
+	var id, to string
+	var third []string
+	c := &cobra.Command{
+		Use: "form", Short: "Write the notices as a form to print and sign, in the customer's language", Args: exactArgs(0),
+		Long: `form writes what the customer is asked as a page to print: what, why, who by name, how long, and a box for yes and one
+for no after each question, none of them ticked. Number it; the number is the evidence for consent record.`,
+		Example: "  obdgate consent form --visit v3k9… --to form.html\n  obdgate --lang fr consent form --third-party \"Noord Insurance\" --to form.html",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if to == "" {
+				return usage("--to FILE (- is stdout)", errors.New("where to?"))
+			}
+			return p.withVisit(c.Context(), id, func(s *store.Store, v visit.Visit) error {
+				return p.form(c.Context(), s, v, third, to)
+			})
+		},
+	}
+	visitFlag(c, &id)
+	c.Flags().StringArrayVar(&third, "third-party", nil, "ask for this third party too, may be repeated")
+	c.Flags().StringVar(&to, "to", "", "file to write")
+	return c
+}
+
+func (p *program) form(ctx context.Context, s *store.Store, v visit.Visit, third []string, to string) error {
+	words, err := p.words, error(nil)
+	if p.lang == "" {
+		if words, err = i18n.Load(v.Language); err != nil {
+			return err
+		}
+	}
+	f := report.Form{Visit: v.ID, Order: v.Order, Made: v.Opened}
+	if f.Shop, err = s.Workshop(ctx); err != nil {
+		return err
+	}
+	if f.Recipients, err = s.Recipients(ctx); err != nil {
+		return err
+	}
+	ask := purposes(nil)
+	for _, name := range third {
+		ask = append(ask, consent.ThirdParty(name))
+	}
+	for _, purpose := range ask {
+		n, err := consent.NoticeFor(purpose, words.Lang())
+		if err != nil {
+			return usage("a name without spaces around it", err)
+		}
+		f.Notices = append(f.Notices, n)
+	}
+	return p.writePage(to, func(w io.Writer) error { return report.WriteForm(w, words, f) })
 }
 
 func (p *program) ask(ctx context.Context, s *store.Store, v visit.Visit, o answerOptions) error {

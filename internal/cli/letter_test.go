@@ -3,11 +3,14 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"html"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"obdgate/internal/consent"
 
 	"github.com/stretchr/testify/require"
 )
@@ -170,4 +173,34 @@ func TestACopyOfThreeVisitsIsProvedComplete(t *testing.T) {
 	require.Equal(t, exitData, code, "a log that is shorter than its head")
 	code, _, _ = elsewhere.run("rights", "check", file, "--log", save("less.jsonl", strings.Join(append(append([]string{}, lines[:7]...), lines[8:]...), "")), "--station-key", key)
 	require.Equal(t, exitData, code, "a log without one of its lines")
+}
+
+// The form a customer signs says the same in each language as the notices do, names who would receive, and has both boxes.
+func TestTheFormAsksEveryPurposeByItself(t *testing.T) {
+	c := newCounter(t)
+	_, file := dealer(t, "Maker")
+	c.ok("recipient", "add", file, "--agreement", "DPA 8")
+	c.ok("workshop", "--name", "Garage Noord", "--address", "Dorpsstraat 1", "--country", "LU")
+	v := strings.TrimSpace(c.ok("visit", "open", "--order", "order 7", "--customer-lang", "nl"))
+	for _, lang := range consent.Languages {
+		form := filepath.Join(t.TempDir(), "form.html")
+		code, _, text := c.run("--lang", lang, "consent", "form", "--visit", v, "--third-party", "Noord", "--to", form)
+		require.Zero(t, code, text)
+		got := html.UnescapeString(pageWords(t, form))
+		for _, p := range []consent.Purpose{consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Noord")} {
+			n, err := consent.NoticeFor(p, lang)
+			require.NoError(t, err)
+			for _, words := range []string{n.Title, n.Question, n.What, n.Why, n.Who, n.HowLong, n.No, n.Withdraw, n.Hash[:16]} {
+				require.Contains(t, got, words, lang)
+			}
+		}
+		require.Equal(t, 3, strings.Count(got, "Maker · NL"), "by name, where there is one")
+		require.Contains(t, got, "cnpd", "the authority of the country")
+		b, err := os.ReadFile(form)
+		require.NoError(t, err)
+		require.Equal(t, 8, strings.Count(string(b), `class="box"`))
+		require.NotContains(t, string(b), "checked")
+	}
+	code, _, _ := c.run("consent", "form", "--visit", v)
+	require.Equal(t, exitUsage, code)
 }
