@@ -346,8 +346,13 @@ func (p *program) printDrain(res outbox.Result) error {
 // watch sends whatever comes until ctx ends. Faults of a recipient are waited out; a fault of the state ends it.
 func (p *program) watch(ctx context.Context, s *store.Store, q *outbox.Outbox, id string) error {
 	const poll = 2 * time.Second
-	lines := json.NewEncoder(p.Out)
+	const sweep = time.Hour // a station that never starts anew keeps its promises all the same
+	lines, swept := json.NewEncoder(p.Out), p.now()
 	for {
+		if p.now().Sub(swept) >= sweep {
+			p.retain(ctx, s)
+			swept = p.now()
+		}
 		if _, err := p.seal(ctx, s, q, id); err != nil {
 			return stopped(ctx, err)
 		}
