@@ -71,11 +71,11 @@ func Open(ctx context.Context, o Options) (*Collector, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	p, err := rules(o.Home)
+	id, err := openIdentity(o)
 	if err != nil {
 		return nil, err
 	}
-	id, err := openIdentity(o)
+	p, err := rules(o.Home)
 	if err != nil {
 		return nil, err
 	}
