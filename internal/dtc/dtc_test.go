@@ -193,6 +193,20 @@ func TestSeverityAndListed(t *testing.T) {
 	require.Empty(t, dtc.Severity(0).Urgency()+dtc.Severity(1).Class())
 }
 
+// Among stored codes those come first that the ECU calls urgent, then those behind the lamp, then those failing now.
+func TestOrder(t *testing.T) {
+	of := func(sev byte, lo byte, st dtc.Status) reading.Reading {
+		r := dtc.Reading3(dtc.KeyUDS(0x42), dtc.New3(0x03, lo, 0x00), st, 0x59, 0x42, sev, 0x03, lo, 0x00, byte(st))
+		r.ECU = "7E8"
+		return r
+	}
+	var got []string
+	for _, e := range dtc.Merge([]reading.Reading{of(0x20, 1, 0x08), of(0x20, 2, 0x09), of(0x20, 3, 0x88), of(0x40, 4, 0x08), of(0x80, 5, 0x08), of(0x80, 6, 0x04)}) {
+		got = append(got, e.Code.Base())
+	}
+	require.Equal(t, []string{"P0305", "P0304", "P0303", "P0302", "P0301", "P0306"}, got)
+}
+
 func TestStatusNames(t *testing.T) {
 	require.Equal(t, []string{"pending", "confirmed", "warning indicator requested"}, dtc.Status(0x8C).Names())
 	require.Empty(t, dtc.Status(0).Names())

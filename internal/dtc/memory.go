@@ -99,7 +99,8 @@ func Of(r reading.Reading) (e Entry, ok bool) {
 // Merge joins what the readings of all services say of each fault, per ECU: the same code from 03, 07 and 0A is one
 // entry, and so is its three-byte form from 19 where the ECU has exactly one failure type for it (00, no failure type, is
 // then left off). The result is ordered
-// by what matters: permanent and stored first, then pending, then history; then ECU and code.
+// by what matters: permanent and stored first, then pending, then history; among them those that ask for the lamp or for a
+// check at once, then those that fail now; then ECU and code.
 func Merge(readings []reading.Reading) []Entry {
 	var out []Entry
 	at := func(ecu string, c Code) int {
@@ -128,7 +129,7 @@ func Merge(readings []reading.Reading) []Entry {
 		out[i].join(e)
 	}
 	slices.SortStableFunc(out, func(a, b Entry) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.ECU, b.ECU), cmp.Compare(a.Code.String(), b.Code.String()))
+		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(b.urgency(), a.urgency()), cmp.Compare(a.ECU, b.ECU), cmp.Compare(a.Code.String(), b.Code.String()))
 	})
 	return out
 }
@@ -161,4 +162,21 @@ func (e *Entry) join(o Entry) {
 
 func (e Entry) rank() int {
 	return slices.Index([]string{"permanent", "stored", "pending", "history", "listed"}, e.State())
+}
+
+// urgency orders codes of one state: what the ECU itself calls urgent, then what fails at this moment.
+func (e Entry) urgency() (n int) {
+	switch e.Severity.Urgency() {
+	case "check-immediately":
+		n += 8
+	case "check-at-next-halt":
+		n += 4
+	}
+	if e.Lamp {
+		n += 2
+	}
+	if e.Active {
+		n++
+	}
+	return n
 }
