@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,11 +91,13 @@ func TestMutantsAreKilled(t *testing.T) {
 		t.Skip("OBDGATE_MUTANTS=1 runs them")
 	}
 	var chosen []*mutant
-	healthy := map[string]bool{}
+	healthy := map[string][]string{} // killers by package
 	for i := range mutants {
 		if m := &mutants[i]; which == "1" || strings.Contains(m.name, which) || strings.HasSuffix(m.pkg, which) {
 			chosen = append(chosen, m)
-			healthy[m.pkg+" "+m.test] = true
+			if !slices.Contains(healthy[m.pkg], m.test) {
+				healthy[m.pkg] = append(healthy[m.pkg], m.test)
+			}
 		}
 	}
 	require.NotEmpty(t, chosen, "no mutant is called %q", which)
@@ -110,15 +113,14 @@ func TestMutantsAreKilled(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	slots := make(chan struct{}, runtime.NumCPU())
-	for one := range healthy {
+	for pkg, tests := range healthy {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			pkg, test, _ := strings.Cut(one, " ")
-			if out, err := run(pkg, test, ""); err != nil {
+			if out, err := run(pkg, "", tests...); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
-				t.Errorf("%s fails without any mutant: %v\n%s", one, err, tail(out))
+				t.Errorf("%s fails without any mutant: %v\n%s", pkg, err, tail(out))
 			}
 		})
 	}
@@ -173,7 +175,7 @@ func (m *mutant) try(dir string) (killed bool, why string) {
 	if err := os.WriteFile(file, overlay, 0o600); err != nil {
 		return false, err.Error()
 	}
-	out, err := run(m.pkg, m.test, file)
+	out, err := run(m.pkg, file, m.test)
 	switch {
 	case err == nil:
 		return false, m.test + " has no objection"
@@ -185,17 +187,22 @@ func (m *mutant) try(dir string) (killed bool, why string) {
 	return true, ""
 }
 
-// run runs one test of a package, with an overlay or none. A story of the program runs it as a child: it is the test's own
+// run runs tests of a package, with an overlay or none. A story of the program runs it as a child: it is the test's own
 // program again, so the overlay is in it.
-func run(pkg, test, overlay string) (string, error) {
-	parts := strings.Split(test, "/")
-	for i := range parts {
-		parts[i] = "^" + regexp.QuoteMeta(parts[i]) + "$"
+func run(pkg, overlay string, tests ...string) (string, error) {
+	var tops, subs []string
+	for _, test := range tests {
+		top, sub, _ := strings.Cut(test, "/")
+		tops = append(tops, top)
+		if sub != "" {
+			subs = append(subs, sub)
+		}
 	}
-	args := []string{"test", "-count=1", "-vet=off", "-timeout=5m", "-run", strings.Join(parts, "/")}
-	if strings.HasPrefix(test, "Fuzz") {
-		args = append(args, "-fuzz=^$")
+	pattern := "^(" + strings.Join(tops, "|") + ")$"
+	if len(subs) == len(tests) {
+		pattern += "/^(" + strings.Join(subs, "|") + ")$"
 	}
+	args := []string{"test", "-count=1", "-vet=off", "-timeout=5m", "-run", pattern}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
@@ -204,7 +211,7 @@ func run(pkg, test, overlay string) (string, error) {
 	cmd.Env = append(os.Environ(), "OBDGATE_MUTANTS=")
 	out, err := cmd.CombinedOutput()
 	if err == nil && strings.Contains(string(out), "no tests to run") {
-		return string(out), fmt.Errorf("no test is called %s", test)
+		return string(out), fmt.Errorf("no test is called %s", pattern)
 	}
 	return string(out), err
 }
