@@ -143,7 +143,11 @@ func (s *search) once(ctx context.Context, to Target, payload []byte) (bool, err
 		return false, err
 	}
 	s.asked[probed{to.ID, string(payload)}] = true
-	answers, err := s.conn.request(ctx, q, Request{To: to, Payload: payload}, true)
+	frames := 0
+	if to.IsPhysical {
+		frames = 1 // a refusal, in nearly all cars; more is asked for again
+	}
+	answers, err := s.conn.request(ctx, q, Request{To: to, Payload: payload, Frames: frames}, true)
 	for _, a := range answers {
 		s.hear(a, to, payload)
 	}

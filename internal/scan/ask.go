@@ -123,7 +123,7 @@ func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) (
 // insist puts a question once more to an ECU that has not spoken, by itself.
 func (r *reader) insist(ctx context.Context, payload []byte, e *ecu, c claim, has bool) (answers []answer, err error) {
 	if !has && e.silent < maxSilence {
-		again, fault, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: payload, Expect: 1})
+		again, fault, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: payload, Expect: 1, Frames: mapFrames(payload)})
 		if err != nil {
 			return nil, err
 		}
@@ -155,8 +155,12 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	if len(who) == 0 {
 		return nil
 	}
-	if len(who) == 1 {
-		who[0].owed = append(who[0].owed, owed{payload, take, false})
+	// Freeze frames and test results are usually the engine's alone. Of two one would stay silent and be asked again, so both
+	// are asked by themselves, and refuse at once what they do not have.
+	if len(who) == 1 || len(who) == 2 && payload[0] != 0x19 && !r.bus.Functional.Legacy {
+		for _, e := range who {
+			e.owed = append(e.owed, owed{payload, take, false})
+		}
 		return nil
 	}
 	q := r.target(who)
@@ -178,6 +182,25 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	return nil
 }
 
+// first asks an ECU by itself what it may have. An older recording has the question to everybody in its place.
+func (r *reader) first(ctx context.Context, payload []byte, e *ecu) ([]answer, error) {
+	q := diag.Request{To: r.physical(e), Payload: payload, Expect: 1, Frames: mapFrames(payload), Retried: true}
+	answers, fault, err := r.question(ctx, q)
+	if errors.Is(fault, link.ErrUnrecorded) {
+		q.To, q.Expect, q.Frames = r.bus.Functional, 0, 0
+		answers, fault, err = r.question(ctx, q)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if fault != nil {
+		r.missing("", payload, fault, hintOf(fault))
+	}
+	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e })
+	again, err := r.insist(ctx, payload, e, probable, len(answers) > 0)
+	return append(answers, again...), err
+}
+
 // settle puts what e owes.
 func (r *reader) settle(ctx context.Context, e *ecu) error {
 	for _, o := range e.owed {
@@ -186,7 +209,7 @@ func (r *reader) settle(ctx context.Context, e *ecu) error {
 		if o.asked {
 			answers, err = r.insist(ctx, o.payload, e, probable, false)
 		} else {
-			answers, err = r.put(ctx, diag.Request{To: r.physical(e), Payload: o.payload, Expect: 1}, []*ecu{e}, probable)
+			answers, err = r.first(ctx, o.payload, e)
 		}
 		if err != nil {
 			return err

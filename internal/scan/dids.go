@@ -123,7 +123,7 @@ func (e *ecu) learnDIDs(err error) {
 	case err == nil:
 		e.heardDIDs, e.noDIDs = true, false
 	case errors.As(err, &n) && (n.Code == nrcNoService || n.Code == nrcNoServiceHere) && !e.heardDIDs:
-		e.noDIDs = true
+		e.noDIDs, e.noUDS = true, e.noUDS || n.Code == nrcNoService
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *reader) readReports(ctx context.Context) error {
 		return nil
 	}
 	req := []byte{0x19, byStatus, nowOrStored}
-	return r.offer(ctx, req, r.ecus, always, func(answers []answer) { r.keepReports(req, answers, never) })
+	return r.offer(ctx, req, r.having(func(e *ecu) bool { return !e.noUDS }), always, func(answers []answer) { r.keepReports(req, answers, never) })
 }
 
 // reports puts one question of service 19.

@@ -133,6 +133,7 @@ type ecu struct {
 	heardDIDs bool      // has answered service 22
 	frankDIDs bool      // what it refused together it refused alone too
 	noDIDs    bool      // does not know service 22
+	noUDS     bool      // said so: then it has none of the services of ISO 14229
 	noReports [256]bool // of service 19, by sub-function
 
 	name string

@@ -221,6 +221,8 @@ func (r *reader) readCodes(ctx context.Context) error {
 		q := diag.Request{To: r.bus.Functional, Payload: []byte{sid}, Expect: len(r.ecus)}
 		if sid == 0x03 {
 			q.Expect = 0 // the second chance to be heard: everybody answers this, and gets the whole window
+		} else if r.fewCodes() {
+			q.Frames = len(r.ecus)
 		}
 		answers, err := r.put(ctx, q, who, c)
 		if err != nil {
@@ -232,6 +234,20 @@ func (r *reader) readCodes(ctx context.Context) error {
 		return err
 	}
 	return r.readVIN(ctx) // of who was first heard just now
+}
+
+// fewCodes: no ECU has more stored codes than fit one frame, two (SAE J1979). Pending and permanent ones are then rarely more;
+// where they are, the question is put twice.
+func (r *reader) fewCodes() bool {
+	n := map[string]int{}
+	for _, v := range r.s.Readings {
+		if v.Key == dtc.KeyStored {
+			if n[v.ECU]++; n[v.ECU] > 2 {
+				return false
+			}
+		}
+	}
+	return !r.bus.Functional.Legacy
 }
 
 func spoke(answers []answer, e *ecu) bool {
@@ -403,28 +419,42 @@ func (r *reader) named(e *ecu, req []byte) bool {
 
 func hasAny(s obd.Set, ids []byte) bool { return slices.ContainsFunc(ids, s.Has) }
 
-// expectedFrames is how many CAN frames the answers to a service 01 question take, 0 when a length is not fixed
-// (ISO 15765-2: 7 bytes in a single frame, 6 in a first, 7 in each further one).
+// expectedFrames is how many CAN frames the answers to a service 01 question take, 0 when lengths that are not fixed make a
+// difference.
 func expectedFrames(who []*ecu, payload []byte) int {
 	total := 0
 	for _, e := range who {
-		n := 1
+		short, long := 1, 1
 		for _, id := range payload[1:] {
 			if !e.pids.Has(id) {
 				continue
 			}
 			least, most, known := obd.Lengths(id)
-			if !known || least != most {
+			if !known {
 				return 0
 			}
-			n += 1 + least
+			short, long = short+1+least, long+1+most
 		}
-		total += framesOf(n)
+		if framesOf(short) != framesOf(long) {
+			return 0
+		}
+		total += framesOf(long)
 	}
 	return total
 }
 
-// framesOf is how many CAN frames a message of n bytes takes.
+// mapFrames is how many frames one ECU's answer takes where it is a support map, else 0.
+func mapFrames(payload []byte) int {
+	switch {
+	case len(payload) == 2 && (payload[0] == 0x01 || payload[0] == 0x06 || payload[0] == 0x09) && obd.IsBitmap(payload[1]),
+		len(payload) == 3 && payload[0] == 0x02 && obd.IsBitmap(payload[1]):
+		return 1
+	}
+	return 0
+}
+
+// framesOf is how many CAN frames a message of n bytes takes (ISO 15765-2: 7 bytes in a single frame, 6 in a first, 7 in each
+// further one).
 func framesOf(n int) int {
 	if n > 7 {
 		return 1 + (n-6+6)/7

@@ -68,7 +68,7 @@ func TestTheWaitIsEnded(t *testing.T) {
 		return say{}, false
 	}
 	physical := func(pid byte) (frame.Frame, link.Hint) {
-		return frame.New(0x7E0, 0, 2, 1, pid), link.Hint{Answers: 1, Wait: firstWait, Accept: []uint32{0x7E8}, FlowTo: 0x7E0}
+		return frame.New(0x7E0, 0, 2, 1, pid), link.Hint{Answers: 1, Wait: 120 * time.Millisecond, Accept: []uint32{0x7E8}, FlowTo: 0x7E0}
 	}
 	bubble(t, chip, func(t *testing.T, l *Link) {
 		_, errs := ask(t, l, askSupport)

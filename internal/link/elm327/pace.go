@@ -1,31 +1,24 @@
 package elm327
 
-import (
-	"time"
-)
+import "time"
 
 // pace is how fast a vehicle has been seen to answer, so that silence need not be waited for longer than makes sense.
 type pace struct {
-	answers int           // measured
 	slowest time.Duration // from the request to the first line, less the characters of both and the round trip of a command
 }
 
 // Bounds of the wait that is learned. ISO 15765-4 and 14229-2 give an ECU 50 ms to begin (P2); a vehicle whose slowest
 // answer took less than a third of that is not waited for much longer, any other as long as by default.
 const (
-	paceAnswers = 4                      // before anything is concluded
-	paceLeast   = 57 * time.Millisecond  // P2 and 7 ms for gateways: 14 units of AT ST
-	paceMost    = 150 * time.Millisecond // who is given longer has asked for it: a "pending", or P2 in the answer to 10 01
-	paceStep    = 20 * time.Millisecond  // it moves in steps: each new AT ST costs a command
+	paceLeast = 57 * time.Millisecond  // P2 and 7 ms for gateways: 14 units of AT ST
+	paceMost  = 150 * time.Millisecond // who is given longer has asked for it: a "pending", or P2 in the answer to 10 01
+	paceStep  = 20 * time.Millisecond  // it moves in steps: each new AT ST costs a command
 )
 
 // wait is how long to wait for a first answer where the standard wait is d, 0 = the adapter's own.
 func (p *pace) wait(d time.Duration) time.Duration {
-	switch {
-	case d == 0 || d > paceMost:
+	if d == 0 || d > paceMost {
 		return d
-	case p.answers < paceAnswers:
-		return min(d, firstWait)
 	}
 	over := max(0, p.slowest*5/2+10*time.Millisecond-paceLeast)
 	return min(d, paceLeast+(over+paceStep-1)/paceStep*paceStep)
@@ -36,7 +29,6 @@ func (p *pace) learn(a *adapter) {
 	if len(a.rep.at) == 0 || a.rep.waited || a.trip == 0 {
 		return
 	}
-	p.answers++
 	took := a.rep.at[0] - a.asked - a.trip
 	if a.baud > 0 {
 		took -= time.Duration(len(a.rep.sent)+a.rep.ends[0]) * 10 * time.Second / time.Duration(a.baud)

@@ -142,7 +142,7 @@ func (l *Link) prepare(j *job, p protocol, first, in bool) (settings, error) {
 	h := j.hint
 	switch {
 	case first && l.proto == noProtocol && p.kind() != legacy:
-		h.Wait = firstWait
+		h.Wait = paceLeast // a second try waits longer
 	case first && l.proto != noProtocol:
 		h.Wait = l.pace.wait(h.Wait)
 	}

@@ -177,10 +177,6 @@ type command struct {
 
 const defaultST = 0x32 // 205 ms
 
-// firstWait is how long a CAN bus is listened to as long as nothing is known of its pace: P2 is 50 ms (ISO 15765-4), the
-// rest is for gateways. It begins anew with each answer, so that who answers last has more. A second try waits longer.
-const firstWait = 65 * time.Millisecond
-
 // want works out the settings that a frame and its hint need, coming from have. ecus are those that have answered on the
 // standard identifiers: an STN that has any flow control pair needs one for each of them. With in the request goes out by
 // STPX.

@@ -170,7 +170,7 @@ func TestHints(t *testing.T) {
 	bubble(t, chip, func(t *testing.T, l *Link) {
 		_, errs := ask(t, l, askSupport)
 		require.Empty(t, errs)
-		require.Equal(t, []string{"ATTP6", "ATST10", "0100"}, chip.said())
+		require.Equal(t, []string{"ATTP6", "ATST0E", "0100"}, chip.said())
 		l.SetHint(link.Hint{Frames: 2})
 		_, errs = ask(t, l, askSupport)
 		require.Empty(t, errs)

@@ -98,7 +98,7 @@ func TestRefusedCommands(t *testing.T) {
 	bubble(t, chip, func(t *testing.T, l *Link) {
 		_, errs := ask(t, l, askSupport)
 		require.Empty(t, errs)
-		require.Equal(t, []string{"ATTP6", "ATTP6", "ATSP6", "ATST10", "STPXH:7DF,D:0100", "STPXH:7DF,D:0100", "0100"}, chip.said())
+		require.Equal(t, []string{"ATTP6", "ATTP6", "ATSP6", "ATST0E", "STPXH:7DF,D:0100", "STPXH:7DF,D:0100", "0100"}, chip.said())
 		l.SetHint(link.Hint{Accept: []uint32{0x77E}, FlowTo: 0x714})
 		frames, errs := ask(t, l, frame.New(0x714, 0, 3, 0x22, 0x22, 0x40))
 		require.Empty(t, errs)
