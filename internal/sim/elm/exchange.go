@@ -135,6 +135,9 @@ func (x *exchange) limit(f *frame.Frame, due time.Duration) time.Duration {
 		x.owed[f.ID] = due + pendingWindow
 	}
 	until := due + x.window
+	if o := x.pci(); x.bus.kind == "can" && int(f.Len) > o && f.Data[o]>>4 == 1 {
+		until = max(until, x.Modelled()+x.window) // this model prints first; its flow control has only now gone out
+	}
 	for _, t := range x.owed {
 		until = max(until, t)
 	}
