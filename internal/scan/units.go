@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"obdgate/internal/diag"
 	"obdgate/internal/isotp"
+	"obdgate/internal/link"
 )
 
 //go:embed units.csv
@@ -126,7 +128,10 @@ func (r *reader) probe(ctx context.Context, a isotp.Address, req []byte) ([]answ
 		if slices.Contains(r.empty, a) {
 			break
 		}
-		answers, err := r.ask(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1, Retried: true})
+		answers, fault, err := r.question(ctx, diag.Request{To: diag.Physical(a), Payload: req, Expect: 1, Retried: true})
+		if fault != nil && !errors.Is(fault, link.ErrUnrecorded) { // a recording knows no unit that was added to the table later
+			r.missing("", req, fault, hintOf(fault))
+		}
 		if err != nil || len(answers) > 0 {
 			return answers, err
 		}
