@@ -208,7 +208,7 @@ func run(pkg, overlay string, tests ...string) (string, error) {
 	}
 	cmd := exec.Command("go", append(args, "./"+pkg)...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "OBDGATE_MUTANTS=")
+	cmd.Env = append(os.Environ(), "OBDGATE_MUTANTS=", "RAPID_NOFAILFILE=true") // what fails here is meant to
 	out, err := cmd.CombinedOutput()
 	if err == nil && strings.Contains(string(out), "no tests to run") {
 		return string(out), fmt.Errorf("no test is called %s", pattern)
