@@ -18,11 +18,12 @@ const (
 const independent = 0xC0000000
 
 type parser struct {
-	s     *scanner
-	d     *Database
-	enums map[string][]string // PrivacyClass and others: BA_DEF_ … ENUM
-	muxes map[*Signal]muxText
-	skip  map[uint32]bool // pseudo messages
+	s      *scanner
+	d      *Database
+	enums  map[string][]string // PrivacyClass and others: BA_DEF_ … ENUM
+	muxes  map[*Signal]muxText
+	skip   map[uint32]bool // pseudo messages
+	scales map[[2]string]scale
 }
 
 // muxText is the multiplexer indicator as written and where.
@@ -40,7 +41,7 @@ func Parse(name string, src []byte) (*Database, error) {
 	}
 	p := &parser{
 		s: newScanner(name, src), d: &Database{ext: map[uint32]*Message{}, names: map[string]*Message{}},
-		enums: map[string][]string{}, muxes: map[*Signal]muxText{}, skip: map[uint32]bool{},
+		enums: map[string][]string{}, muxes: map[*Signal]muxText{}, skip: map[uint32]bool{}, scales: map[[2]string]scale{},
 	}
 	for {
 		t, err := p.s.next()
@@ -344,9 +345,15 @@ func (p *parser) scaling(s *Signal) error {
 		return err
 	}
 	s.Factor, s.Offset = factor.text, offset.text
-	if s.scale, err = newScale(s.Factor, s.Offset); err != nil {
-		return p.s.failAt(at, "signal %s: %v", s.Name, err)
+	pair := [2]string{s.Factor, s.Offset}
+	known, ok := p.scales[pair] // a few pairs serve a whole file
+	if !ok {
+		if known, err = newScale(s.Factor, s.Offset); err != nil {
+			return p.s.failAt(at, "signal %s: %v", s.Name, err)
+		}
+		p.scales[pair] = known
 	}
+	s.scale = known
 	if err := p.punct("["); err != nil {
 		return err
 	}

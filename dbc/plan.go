@@ -336,19 +336,39 @@ func appendFixed(dst []byte, v int64, places int) []byte {
 	case 0:
 		return appendDecimal(dst, u)
 	case 1:
-		u, rest = u/10, u%10
+		u, rest = u/10, u%10*10
 	case 2:
 		u, rest = u/100, u%100
-	case 3:
-		u, rest = u/1000, u%1000
 	default:
-		ten := uint64(10000)
-		for range places - 4 {
-			ten *= 10
-		}
-		u, rest = u/ten, u%ten
+		return appendLong(dst, u, places)
 	}
 	dst = appendDecimal(dst, u)
+	f := &hundredths[rest]
+	return append(dst, f.text[:]...)[:len(dst)+f.n]
+}
+
+// hundredths are ".01" to ".99" without trailing zeros, and nothing for 0.
+var hundredths = func() (t [100]struct {
+	text [3]byte
+	n    int
+}) {
+	for i := 1; i < len(t); i++ {
+		t[i].text, t[i].n = [3]byte{'.', '0' + byte(i/10), '0' + byte(i%10)}, 3
+		if i%10 == 0 {
+			t[i].n = 2
+		}
+	}
+	return t
+}()
+
+// appendLong is appendFixed for three decimals and more.
+func appendLong(dst []byte, u uint64, places int) []byte {
+	ten := uint64(1000)
+	for range places - 3 {
+		ten *= 10
+	}
+	dst = appendDecimal(dst, u/ten)
+	rest := u % ten
 	if rest == 0 {
 		return dst
 	}
@@ -363,26 +383,22 @@ func appendFixed(dst []byte, v int64, places int) []byte {
 	return dst
 }
 
-// appendDecimal is strconv.AppendUint, made for numbers of at most five digits.
+// appendDecimal is strconv.AppendUint, made for numbers of at most eight digits.
 func appendDecimal(dst []byte, u uint64) []byte {
-	switch {
-	case u < 10:
-		return append(dst, '0'+byte(u))
-	case u < 100:
-		return append(dst, pairs[2*u], pairs[2*u+1])
-	case u < 1000:
-		x := u % 100
-		return append(dst, '0'+byte(u/100), pairs[2*x], pairs[2*x+1])
-	case u < 10000:
-		x, y := u/100, u%100
-		return append(dst, pairs[2*x], pairs[2*x+1], pairs[2*y], pairs[2*y+1])
-	case u < 100000:
-		x := u / 100 % 100
-		y := u % 100
-		return append(dst, '0'+byte(u/10000), pairs[2*x], pairs[2*x+1], pairs[2*y], pairs[2*y+1])
+	if u >= 1e8 {
+		return strconv.AppendUint(dst, u, 10)
 	}
-	return strconv.AppendUint(dst, u, 10)
+	x := digits8(u)
+	skip := bits.TrailingZeros64(x|1<<56) / 8 // leading zeros, but never the last digit
+	return binary.LittleEndian.AppendUint64(dst, (x|0x3030303030303030)>>(8*skip&63))[:len(dst)+8-skip]
 }
 
-// pairs are the two digits of 0 to 99.
-const pairs = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
+// digits8 has the eight decimal digits of u, the first in the lowest byte: halves of four, then two, then one digit are
+// divided side by side, by multiplication.
+func digits8(u uint64) uint64 {
+	x := u/10000 | u%10000<<32
+	y := x * 10486 >> 20 & 0x0000007F_0000007F // x/100 for x < 10000
+	x = y | (x-100*y)<<16
+	y = x * 103 >> 10 & 0x000F_000F_000F_000F // x/10 for x < 100
+	return y | (x-10*y)<<8
+}

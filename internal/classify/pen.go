@@ -217,8 +217,13 @@ func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
 	start, w := len(dst), v.plan.Words(f)
 	if d.sampled {
 		for i := range d.values {
-			dst = append(dst, d.values[i].key...)
-			dst = v.plan.AppendJSON(dst, d.values[i].field, f, &w)
+			x := &d.values[i]
+			if n := len(x.key); n <= len(x.short) {
+				dst = append(dst, x.short[:]...)[:len(dst)+n]
+			} else {
+				dst = append(dst, x.key...)
+			}
+			dst = v.plan.AppendJSON(dst, x.field, f, &w)
 		}
 	} else {
 		fields := v.plan.Fields(f, p.scratch)

@@ -23,6 +23,7 @@ type decision struct {
 // value is a signal with its name as JSON.
 type value struct {
 	key   []byte
+	short [16]byte // key again, if it fits: copied as a whole, whatever its length
 	field *dbc.Field
 }
 
@@ -204,7 +205,9 @@ func (t *table) sample(ft policy.FrameTag, v *verdict, f *frame.Frame) *decision
 			if len(d.values) > 0 {
 				key = append([]byte{','}, key...)
 			}
-			d.values = append(d.values, value{key, &field})
+			x := value{key: key, field: &field}
+			copy(x.short[:], key)
+			d.values = append(d.values, x)
 		}
 	}
 	return d

@@ -94,12 +94,13 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	}
 	// What is read at the start is most of what is ever allocated: garbage of it should not stay beside it.
 	defer debug.SetGCPercent(debug.SetGCPercent(25))
+	var signals *dbc.Database
+	var unread error
+	read := make(chan struct{})
+	go func() { signals, unread = p.signals(o.dbc); close(read) }() // both take some milliseconds
 	rules, err := p.rules()
-	if err != nil {
-		return err
-	}
-	signals, err := p.signals(o.dbc)
-	if err != nil {
+	<-read
+	if err = errors.Join(err, unread); err != nil {
 		return err
 	}
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {

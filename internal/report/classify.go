@@ -105,8 +105,14 @@ func (t *Text) Classified(f ClassifiedFile) error {
 // plot draws numbers as bars of eight heights; a piece of time that has any has at least the lowest.
 func plot(over []uint64) string {
 	columns := make([]uint64, min(plotWidth, len(over)))
-	for i, n := range over {
-		columns[i*len(columns)/len(over)] += n
+	for i, n := range over { // a piece that lies in two columns is shared out, else a steady bus would look like a comb
+		from, to := i*len(columns), (i+1)*len(columns)
+		for from < to {
+			c := from / len(over)
+			end := min(to, (c+1)*len(over))
+			columns[c] += n * uint64(end-from)
+			from = end
+		}
 	}
 	most := uint64(1)
 	for _, n := range columns {
