@@ -312,6 +312,9 @@ receive what at this moment. consent withdraw --recipient stops one of them.`,
 				if byRecipient {
 					return p.overview(c.Context(), s, v)
 				}
+				if err := p.accessed(c.Context(), s, v.ID, "consent-show"); err != nil {
+					return err
+				}
 				sheet, err := p.sheet(c.Context(), s, v)
 				if err != nil {
 					return err
@@ -546,6 +549,9 @@ func (p *program) form(ctx context.Context, s *store.Store, v visit.Visit, third
 			return usage("a name without spaces around it", err)
 		}
 		f.Notices = append(f.Notices, n)
+	}
+	if err := p.accessed(ctx, s, v.ID, "form"); err != nil {
+		return err
 	}
 	return p.writePage(to, func(w io.Writer) error { return report.WriteForm(w, words, f) })
 }

@@ -146,6 +146,9 @@ func (p *program) confirm(ctx context.Context, s *store.Store, t rights.Ticket, 
 			return err
 		}
 		l.Order, l.Opened = v.Order, v.Opened
+		if err := p.accessed(ctx, s, v.ID, "letter"); err != nil {
+			return err
+		}
 	}
 	return p.writePage(file, func(w io.Writer) error { return report.WriteLetter(w, words, l) })
 }

@@ -39,7 +39,7 @@ const (
 var duties = map[string][]string{
 	technician: {"scan", "visit ", "consent ", "upload", "clear", "monitor", "classify", "replay", "rights list", "rights open"},
 	adviser:    {"visit open", "visit list", "visit close", "consent ", "rights list", "rights open", "rights letter", "upload"},
-	dpo: {"rights ", "ledger ", "consent show", "consent receipt", "consent withdraw", "visit list", "visit show", "recipient list",
+	dpo: {"rights ", "ledger ", "consent show", "consent count", "consent receipt", "consent withdraw", "visit list", "visit show", "recipient list",
 		"recipient show", "workshop"},
 	administrator: {"recipient ", "workshop", "upload", "ledger ", "rights sweep", "rights retention", "visit list", "serve"},
 }

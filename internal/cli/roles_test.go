@@ -17,11 +17,19 @@ func TestRoles(t *testing.T) {
 	require.NotEmpty(t, me)
 	as := func(role string) {
 		t.Helper()
-		require.NoError(t, os.WriteFile(filepath.Join(c.home, rolesFile), []byte(`{"`+role+`":["`+strings.ReplaceAll(me, `\`, `\\`)+`"],"adviser":["somebody"]}`), 0o644))
+		other := adviser
+		if role == adviser {
+			other = technician
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(c.home, rolesFile), []byte(`{"`+role+`":["`+strings.ReplaceAll(me, `\`, `\\`)+`"],"`+other+`":["somebody"]}`), 0o644))
 	}
 	for role, may := range map[string]map[string]bool{
-		technician:    {"visit show " + v: true, "scan sim:golf8 --visit " + v: true, "recipient list": false, "rights access " + v + " --identity seen": false, "ledger verify": false},
-		dpo:           {"visit show " + v: true, "scan sim:golf8 --visit " + v: false, "rights access " + v + " --identity seen": true, "ledger verify": true, "upload --dry-run": false},
+		technician: {"visit show " + v: true, "scan sim:golf8 --visit " + v: true, "recipient list": false, "rights access " + v + " --identity seen": false, "ledger verify": false,
+			"rights open " + v + " --request erasure": true, "consent count": true, "rights sweep": false, "workshop": false, "recipient add x": false},
+		adviser: {"consent show " + v: true, "visit list": true, "rights list": true, "visit show " + v: false, "scan sim:golf8": false, "clear": false,
+			"ledger verify": false, "recipient list": false, "rights erase " + v: false},
+		dpo: {"visit show " + v: true, "scan sim:golf8 --visit " + v: false, "rights access " + v + " --identity seen": true, "ledger verify": true, "upload --dry-run": false,
+			"ledger head": true, "consent count": true, "rights breach --since 2020-01-01 --drill": true, "clear": false, "recipient add x": false},
 		administrator: {"visit show " + v: false, "recipient list": true, "scan sim:golf8": false, "rights access " + v: false, "ledger verify": true},
 	} {
 		as(role)
@@ -52,5 +60,7 @@ func TestLookingIsLogged(t *testing.T) {
 	before := strings.Count(c.ok("--json", "ledger", "show"), `"accessed"`)
 	c.ok("visit", "show", v)
 	c.ok("visit", "report", v)
-	require.Equal(t, before+2, strings.Count(c.ok("--json", "ledger", "show"), `"accessed"`))
+	c.ok("consent", "show", v)
+	c.ok("consent", "form", "--visit", v, "--to", filepath.Join(t.TempDir(), "form.html"))
+	require.Equal(t, before+4, strings.Count(c.ok("--json", "ledger", "show"), `"accessed"`))
 }
