@@ -41,6 +41,7 @@ type adapter struct {
 	pump  *pump
 	start time.Time
 	rep   reply
+	heard bool // it has said something, ever
 	dirty bool // a reply may still come that nobody waits for
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
 	noisy bool // the line loses characters, see noise.go
@@ -225,6 +226,7 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			if !ok {
 				return a.pump.gone
 			}
+			a.heard = true
 			if a.rep.feed(b, a.now()) {
 				a.timer.Stop()
 				return nil

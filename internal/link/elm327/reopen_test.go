@@ -24,6 +24,9 @@ func TestReplugged(t *testing.T) {
 		{"at once", 0, false, nil, time.Second},
 		{"after a second", time.Second, false, nil, 2 * time.Second},
 		{"between two questions", time.Second, true, nil, 2 * time.Second},
+		{"after less than a second", 300 * time.Millisecond, false, nil, 1300 * time.Millisecond},
+		{"after a while", 2500 * time.Millisecond, false, nil, 3500 * time.Millisecond},
+		{"after a long while", 6 * time.Second, false, nil, 7 * time.Second},
 		{"never", time.Hour, false, link.ErrGone, 9 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -61,7 +61,7 @@ func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*a
 				return a, nil
 			}
 		}
-		_ = a.pump.close()
+		a.leave(ctx)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -93,7 +93,7 @@ func reconnect(ctx context.Context, open opener, baud int, start time.Time, old 
 			}
 		}
 	}
-	_ = a.pump.close()
+	a.leave(ctx)
 	if err == nil {
 		err = errMute
 	}
@@ -310,6 +310,20 @@ func (a *adapter) restore() {
 	if !a.dirty {
 		_ = a.talk(nil, "ATD", limits{breakLimit, breakLimit})
 	}
+}
+
+// leave closes a port whose adapter could not be opened. Where somebody stopped the opening of one that answers, its settings
+// are put back first.
+func (a *adapter) leave(ctx context.Context) {
+	if ctx.Err() != nil && !a.heard { // its answer to what was just written may be on the way
+		a.rep.begin("")
+		_ = a.listen(nil, limits{huntLimit, huntLimit})
+	}
+	if ctx.Err() != nil && a.heard {
+		a.dirty = true // in the middle of something
+		a.restore()
+	}
+	_ = a.pump.close()
 }
 
 // volts asks for the supply voltage, for advice; "" when it is not known.

@@ -1,0 +1,97 @@
+package elm327_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"obdgate/internal/link/elm327"
+	"obdgate/internal/scan"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// steps calls at for each write to and each read from a port.
+type steps struct {
+	io.ReadWriteCloser
+	at func()
+}
+
+func (s *steps) Write(b []byte) (int, error) {
+	n, err := s.ReadWriteCloser.Write(b)
+	s.at()
+	return n, err
+}
+
+func (s *steps) Read(b []byte) (int, error) {
+	n, err := s.ReadWriteCloser.Read(b)
+	if n > 0 {
+		s.at()
+	}
+	return n, err
+}
+
+// TestStoppedAtEveryStep stops opening and reading behind every write and every read, and looks at what the next program
+// finds: a prompt, and the settings of an adapter that nobody has touched.
+func TestStoppedAtEveryStep(t *testing.T) {
+	for _, adapter := range []string{"genuine-2.2", "stn1110"} {
+		c := cell{adapter: adapter, car: "testdata/toy.yaml", baud: 115200, known: true}
+		for n, more := 1, true; more; n++ {
+			c.bench(t, &result{}, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), rates []int) {
+				stopped, stop := context.WithCancel(ctx)
+				defer stop()
+				seen := 0
+				counting := func(baud int) (io.ReadWriteCloser, error) {
+					p, err := dial(baud)
+					return &steps{p, func() {
+						if seen++; seen == n {
+							stop()
+						}
+					}}, err
+				}
+				o := options(t)
+				began := time.Now()
+				var at time.Duration
+				context.AfterFunc(stopped, func() { at = time.Since(began) })
+				l, err := elm327.OpenOver(stopped, counting, rates...)
+				if err == nil {
+					_, err = scan.Run(stopped, l, o)
+					require.NoError(t, l.Close())
+				}
+				if more = stopped.Err() != nil; !more {
+					require.NoError(t, err)
+				}
+				if more {
+					assert.Less(t, time.Since(began)-at, 4*time.Second, "step %d: it took long to stop", n)
+				}
+				port, err := dial(rates[0])
+				require.NoError(t, err)
+				assert.True(t, untouched(t, port), "%s, step %d of the session: the next program finds another adapter than after power-up", adapter, n)
+				require.NoError(t, port.Close())
+			})
+		}
+	}
+}
+
+// untouched reports whether an adapter answers as it does after power-up: with echo and spaces, without headers.
+func untouched(t *testing.T, port io.ReadWriteCloser) bool {
+	say := func(text string) string {
+		_, err := port.Write([]byte(text + "\r"))
+		require.NoError(t, err)
+		var all []byte
+		end := time.Now().Add(5 * time.Second)
+		for buf := make([]byte, 4096); !bytes.HasSuffix(all, []byte(">")) && time.Now().Before(end); {
+			n, err := port.Read(buf)
+			require.NoError(t, err)
+			all = append(all, buf[:n]...)
+		}
+		return string(all)
+	}
+	id, answer := say("ATI"), say("0100")
+	return strings.HasPrefix(id, "ATI\r") && strings.HasSuffix(id, "\r\r>") && strings.HasPrefix(answer, "0100\r") &&
+		strings.Contains(answer, "\r41 00 ") && !strings.Contains(answer, "7E8")
+}
