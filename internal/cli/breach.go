@@ -109,7 +109,7 @@ func (p *program) rightsRetention() *cobra.Command {
 				for _, info := range rules.Categories() {
 					category := info.Key
 					kept[string(category)] = rules.Retention(category).String()
-					rows = append(rows, []string{t.Category(string(category)), rules.Retention(category).String()})
+					rows = append(rows, []string{t.Category(string(category)), t.Retention(rules.Retention(category))})
 				}
 				if p.json {
 					return p.writeJSON(map[string]any{"kept": kept, "answers_days": rights.RecordsDays, "destroyed": gone})

@@ -28,7 +28,7 @@ type category struct {
 	Tag       string    `yaml:"tag" json:"tag"`
 	Name      Text      `yaml:"name" json:"name"`
 	DPV       []string  `yaml:"dpv" json:"dpv,omitempty"`
-	Basis     string    `yaml:"basis" json:"basis"`
+	Basis     Text      `yaml:"basis" json:"basis"`
 	Retention retention `yaml:"retention" json:"retention"`
 	Source    string    `yaml:"source" json:"source"`
 }

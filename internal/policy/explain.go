@@ -19,7 +19,7 @@ type Explanation struct {
 	Source       string        // the statement or standard behind it
 	DPV          []string      // terms of the W3C Data Privacy Vocabulary for the category
 	VSS          []string      // paths of the COVESA Vehicle Signal Specification for a key, "" when there is none
-	LegalBasis   string        // of reading and passing on
+	LegalBasis   Text          // of reading and passing on
 	Retention    Retention     // how long it may be kept
 	Policy       string        // Policy.Version
 	Parts        []Explanation // of a frame or message: its fields in order

@@ -47,6 +47,13 @@ func (p *Policy) Lint() []Finding {
 			}
 		}
 	}
+	for _, c := range p.Categories() {
+		for _, lang := range [...]string{"nl", "de", "fr"} {
+			if c.LegalBasis.In(lang) == c.LegalBasis.EN && p.builtIn(c.Key) {
+				out = append(out, Finding{"untranslated", "", fmt.Sprintf("category %s has no legal basis in %s", c.Key, lang)})
+			}
+		}
+	}
 	for _, r := range p.rules {
 		for _, l := range [...]struct{ lang, text string }{{"en", r.Reason.EN}, {"nl", r.Reason.NL}, {"de", r.Reason.DE}, {"fr", r.Reason.FR}} {
 			if l.text == "" && !r.site {
@@ -82,4 +89,10 @@ func unreachable(p pattern) string {
 // isWord reports a lower-case word such as dtc, status, stored.
 func isWord(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_-") == ""
+}
+
+// builtIn reports whether the built-in policy has the category and says the same of its legal basis.
+func (p *Policy) builtIn(k Category) bool {
+	d, err := embeddedDocument()
+	return err == nil && d.Categories[k] != nil && d.Categories[k].Basis == p.categories[k].LegalBasis
 }

@@ -112,7 +112,7 @@ func mergeCategory(base *document, ref *Policy, k Category, c *category, check b
 		}
 		next.Retention = c.Retention
 	}
-	if c.Basis != "" {
+	if c.Basis != (Text{}) {
 		next.Basis = c.Basis
 	}
 	if c.Source != "" {

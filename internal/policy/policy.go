@@ -41,7 +41,7 @@ type CategoryInfo struct {
 	Class      Class
 	Name       Text
 	DPV        []string // terms of the W3C Data Privacy Vocabulary
-	LegalBasis string
+	LegalBasis Text
 	Retention  Retention
 	Source     string // the statement that promises it
 }
@@ -163,7 +163,7 @@ func (c *category) compile(k Category) (CategoryInfo, error) {
 		return CategoryInfo{}, err
 	}
 	info.Retention = r
-	if c.Basis == "" || c.Source == "" || c.Name.String() == "" {
+	if c.Basis == (Text{}) || c.Source == "" || c.Name.String() == "" {
 		return CategoryInfo{}, fmt.Errorf("name, basis and source must be given")
 	}
 	return info, nil

@@ -190,10 +190,10 @@ func TestOverlayTakesEffect(t *testing.T) {
 
 func TestOverlayCategories(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"movement: {retention: {keep: days, days: 30}}":                                       "weaker",
-		"movement: {tag: technical}":                                                          "cannot be changed",
-		"fun: {tag: technical, name: {en: f}, basis: b, source: s, retention: {keep: visit}}": "must be personal",
-		"fun: {tag: personal, name: {en: f}, basis: b, source: s, retention: {keep: visit}}":  "",
+		"movement: {retention: {keep: days, days: 30}}": "weaker",
+		"movement: {tag: technical}":                    "cannot be changed",
+		"fun: {tag: technical, name: {en: f}, basis: {en: b}, source: s, retention: {keep: visit}}": "must be personal",
+		"fun: {tag: personal, name: {en: f}, basis: {en: b}, source: s, retention: {keep: visit}}":  "",
 		"fun: {tag: purple}":                                   "technical or personal",
 		"movement: {retention: {keep: always}}":                "must be never",
 		"movement: {retention: {keep: visit, pinned-days: 7}}": "",

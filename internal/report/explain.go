@@ -25,7 +25,7 @@ type Explanation struct {
 // NewExplanation puts x into the words of lang.
 func NewExplanation(x policy.Explanation, lang string) Explanation {
 	e := Explanation{Subject: x.Subject, Tag: x.Tag.Class.String(), Category: string(x.Category), Rule: x.Rule, Reason: x.Reason.In(lang),
-		Source: x.Source, LegalBasis: x.LegalBasis, Retention: x.Retention.String(), VSS: x.VSS, DPV: x.DPV, Policy: x.Policy}
+		Source: x.Source, LegalBasis: x.LegalBasis.In(lang), Retention: x.Retention.String(), VSS: x.VSS, DPV: x.DPV, Policy: x.Policy}
 	for _, part := range x.Parts {
 		e.Parts = append(e.Parts, NewExplanation(part, lang))
 	}
@@ -40,8 +40,8 @@ func (t *Text) Explanation(x policy.Explanation) error {
 		{w.T("explain.category"), t.Category(string(x.Category))},
 		{w.T("explain.rule"), nonEmpty(x.Rule, w.T("explain.no-rule"))},
 		{w.T("explain.source"), nonEmpty(x.Source, "-")},
-		{w.T("explain.basis"), nonEmpty(x.LegalBasis, "-")},
-		{w.T("explain.retention"), x.Retention.String()},
+		{w.T("explain.basis"), nonEmpty(x.LegalBasis.In(w.Lang()), "-")},
+		{w.T("explain.retention"), t.Retention(x.Retention)},
 	}
 	if len(x.VSS) > 0 {
 		rows = append(rows, []string{w.T("explain.vss"), strings.Join(x.VSS, ", ")})
@@ -58,6 +58,17 @@ func (t *Text) Explanation(x policy.Explanation) error {
 		}
 	}
 	return t.err
+}
+
+// Retention says how long something is kept.
+func (t *Text) Retention(r policy.Retention) string {
+	switch {
+	case r.Keep == policy.KeepDays:
+		return t.words.T("keep.days", r.Days)
+	case r.Keep == policy.KeepVisit && r.PinnedDays > 0:
+		return t.words.T("keep.visit-pinned", r.PinnedDays)
+	}
+	return t.words.T("keep." + r.Keep.String())
 }
 
 // PolicyDocument is `obdgate policy show --json`.
@@ -101,7 +112,7 @@ func NewPolicy(p *policy.Policy, lang string) PolicyDocument {
 	d := PolicyDocument{Version: p.Version(), Hash: p.Hash()}
 	d.Vocabularies.VSS, d.Vocabularies.DPV = p.Vocabularies()
 	for _, c := range p.Categories() {
-		d.Categories = append(d.Categories, PolicyCategory{Category: string(c.Key), Tag: c.Class.String(), Name: c.Name.In(lang), LegalBasis: c.LegalBasis,
+		d.Categories = append(d.Categories, PolicyCategory{Category: string(c.Key), Tag: c.Class.String(), Name: c.Name.In(lang), LegalBasis: c.LegalBasis.In(lang),
 			Retention: c.Retention.String(), Source: c.Source, DPV: c.DPV})
 	}
 	for _, r := range p.Rules() {
@@ -117,9 +128,10 @@ func (t *Text) Policy(p *policy.Policy) error {
 	t.Line("%s", t.head.Render(t.words.T("policy.title", d.Version)))
 	t.Line("  sha256 %s", d.Hash)
 	t.Line("  VSS %s, DPV %s\n", d.Vocabularies.VSS, d.Vocabularies.DPV)
-	t.Rows(rowsOf(d.Categories, func(i int) []string {
-		c := d.Categories[i]
-		return []string{c.Category, t.words.T("tag." + c.Tag), c.Retention, strings.Join(c.DPV, ", ")}
+	all := p.Categories()
+	t.Rows(rowsOf(all, func(i int) []string {
+		c := all[i]
+		return []string{string(c.Key), t.words.T("tag." + c.Class.String()), t.Retention(c.Retention), strings.Join(c.DPV, ", ")}
 	}))
 	for _, r := range d.Rules {
 		t.Line("\n%s  %s, %s", t.head.Render(r.ID), t.words.T("tag."+r.Tag), t.Category(r.Category))
