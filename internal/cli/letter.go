@@ -138,7 +138,7 @@ func (p *program) confirm(ctx context.Context, s *store.Store, t rights.Ticket, 
 	}
 	d := proof.Details
 	l := report.Letter{Shop: shop, Visit: t.Visit, Ticket: t.ID, Request: string(t.Request), Outcome: proof.Outcome, Received: t.Opened, Due: t.Due,
-		At: proof.At, Reason: proof.Reason, Note: t.Note, Recipients: d.Recipients, Purposes: d.Purposes, Field: d.Field, Value: d.Value,
+		At: proof.At, Reason: proof.Reason, Recipients: d.Recipients, Purposes: d.Purposes, Field: d.Field, Value: d.Value,
 		Hold: d.Hold, Lifted: d.Lifted, Proof: body, Entry: strconv.FormatUint(t.Entry, 10), Key: proof.Key}
 	if t.Visit != "" {
 		v, err := getVisit(ctx, s, t.Visit)

@@ -169,7 +169,11 @@ func (p *program) copyOf(ctx context.Context, s *store.Store, v visit.Visit) (ri
 	if err != nil {
 		return rights.Copy{}, sheet, err
 	}
-	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
+	mark, err := s.MileageMark(ctx, v.ID)
+	if err != nil {
+		return rights.Copy{}, sheet, err
+	}
+	for name, x := range map[string]any{"mileage_mark": mark, "sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
 		"address": map[string]any{"email": address, "confirmed": confirmed}} {
 		if elsewhere[name], err = json.Marshal(x); err != nil {
 			return rights.Copy{}, sheet, err
@@ -226,7 +230,11 @@ func (p *program) erase(ctx context.Context, s *store.Store, v visit.Visit, a as
 			return err
 		}
 		authority := consent.AuthorityOf(shop.Country)
-		p.say("rights.refused", hold, authority.Name, authority.URL)
+		why := hold
+		if p.words.Has("hold." + hold) {
+			why = p.words.T("hold." + hold)
+		}
+		p.say("rights.refused", why, authority.Name, authority.URL)
 		if err := p.confirm(ctx, s, ticket, a.letter); err != nil {
 			return err
 		}
@@ -343,6 +351,9 @@ customer's statement about it with --note, and it stays with the visit and is pa
 			}
 			return p.request(c.Context(), args[0], a, rights.RectificationRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
 				d.Field, d.Value = field, to
+				if field == "" {
+					d.Value = a.note // a statement
+				}
 				if field == "" {
 					p.say("rights.noted", v.ID)
 					return nil

@@ -23,10 +23,9 @@ type Letter struct {
 	Received, Due time.Time
 	At            time.Time
 	Reason        string   // of a refusal or an extension; a stable key of a restriction has words of its own
-	Note          string   // the customer's statement, at a rectification
 	Recipients    []string // told, or sent to
 	Purposes      []string // ended
-	Field, Value  string   // corrected
+	Field, Value  string   // corrected; Field "" = Value is the customer's statement
 	Hold          string   // reason of a restriction
 	Lifted        bool
 	Proof         json.RawMessage // the letter for machines, with its proof
@@ -97,7 +96,7 @@ func letterAnswer(words *i18n.Catalog, l Letter, day func(time.Time) string) []s
 	switch l.Request {
 	case "rectification":
 		if l.Field == "" {
-			return []string{t("letter.noted"), "“" + l.Note + "”"}
+			return []string{t("letter.noted"), "“" + l.Value + "”"}
 		}
 		return []string{t("letter.rectified"), t("letter.field."+l.Field) + ": " + l.Value}
 	case "restriction":

@@ -83,7 +83,7 @@ type Text struct {
 type Details struct {
 	Recipients []string `json:"recipients,omitempty"` // told to stop or erase, or sent to
 	Purposes   []string `json:"purposes,omitempty"`   // ended by an objection
-	Field      string   `json:"field,omitempty"`      // corrected
+	Field      string   `json:"field,omitempty"`      // corrected; "" = Value is the customer's statement
 	Value      string   `json:"value,omitempty"`
 	Hold       string   `json:"hold,omitempty"` // reason of a restriction
 	Lifted     bool     `json:"lifted,omitempty"`
