@@ -112,6 +112,9 @@ func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) [
 	known := report.SupportAdapter{Link: report.Plain(scheme), Chip: "other"}
 	if e, ok := l.(*elm327.Link); ok {
 		checkELM(ctx, uri, e, add)
+		if held, file := e.HeldBack(); held > 0 {
+			add("USB", p.words.T("doctor.held-back", held.Milliseconds()), nil, "echo 1 | sudo tee "+file)
+		}
 		known = supportAdapter(scheme, e.Known())
 	} else {
 		add(uri, caps.Adapter, nil, "")
