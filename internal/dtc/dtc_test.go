@@ -10,6 +10,7 @@ import (
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestString(t *testing.T) {
@@ -191,6 +192,70 @@ func TestSeverityAndListed(t *testing.T) {
 	require.Equal(t, "maintenance", dtc.Severity(0x22).Urgency())
 	require.Equal(t, "A", dtc.Severity(0x22).Class())
 	require.Empty(t, dtc.Severity(0).Urgency()+dtc.Severity(1).Class())
+}
+
+// Whatever services tell of a fault, in whatever order and however often: it is one line per control unit, in every memory
+// that has it, and in none that has not.
+func TestNoFaultIsCountedTwice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		type fault struct {
+			ecu    string
+			hi, lo byte
+		}
+		want := map[fault]string{}
+		var told []reading.Reading
+		for range rapid.IntRange(0, 12).Draw(t, "faults") {
+			f := fault{rapid.SampledFrom([]string{"7E8", "7E9", "18DAF110"}).Draw(t, "ecu"), rapid.Byte().Draw(t, "hi"), rapid.Byte().Draw(t, "lo")}
+			if want[f] != "" || f.hi|f.lo == 0 {
+				continue
+			}
+			stored, pending, permanent := rapid.Bool().Draw(t, "stored"), rapid.Bool().Draw(t, "pending"), rapid.Bool().Draw(t, "permanent")
+			ftb := rapid.SampledFrom([]byte{0x00, 0x11, 0x87}).Draw(t, "failure type") // one for each fault
+			var st dtc.Status
+			c2, c3 := dtc.New2(f.hi, f.lo), dtc.New3(f.hi, f.lo, ftb)
+			if stored {
+				st |= dtc.Confirmed
+				told = append(told, code(dtc.KeyStored, f.ecu, c2))
+			}
+			if pending {
+				st |= dtc.Pending
+				told = append(told, code(dtc.KeyPending, f.ecu, c2))
+			}
+			if permanent {
+				told = append(told, code(dtc.KeyPermanent, f.ecu, c2), code(dtc.KeyUDS(0x55), f.ecu, c3, st))
+			}
+			if st != 0 && rapid.Bool().Draw(t, "three bytes too") {
+				told = append(told, code(dtc.KeyUDS(0x02), f.ecu, c3, st), code(dtc.KeyUDS(0x42), f.ecu, c3, st), code(dtc.KeyUDS(0x04), f.ecu, c3, st))
+			}
+			if !stored && !pending && !permanent {
+				continue
+			}
+			var states []string
+			for _, m := range []struct {
+				is   bool
+				name string
+			}{{permanent, "permanent"}, {stored, "stored"}, {pending, "pending"}} {
+				if m.is {
+					states = append(states, m.name)
+				}
+			}
+			want[f] = strings.Join(states, "+")
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "told again") {
+			if len(told) > 0 {
+				told = append(told, rapid.SampledFrom(told).Draw(t, "which"))
+			}
+		}
+		got := map[fault]string{}
+		for _, e := range dtc.Merge(rapid.Permutation(told).Draw(t, "order")) {
+			base, err := dtc.Parse(e.Code.Base())
+			require.NoError(t, err)
+			f := fault{e.ECU, byte(base.N >> 8), byte(base.N)}
+			require.Empty(t, got[f], "%v twice", e.Code)
+			got[f] = strings.Join(e.States(), "+")
+		}
+		require.Equal(t, want, got)
+	})
 }
 
 // Among stored codes those come first that the ECU calls urgent, then those behind the lamp, then those failing now.
