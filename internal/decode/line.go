@@ -128,15 +128,15 @@ func classify(tokens []string, req []byte) line {
 		n, _ := strconv.ParseUint(head, 16, 16)
 		return line{form: length, n: int(n)}
 	case len(tokens) > 1 && (len(head) == 3 || len(head) == 8):
-		return identified(head, tokens[1:])
+		return identified(head, tokens[1:], req)
 	case len(tokens) > 1 && len(head) == 4 && len(tokens[1]) <= 2 && head >= "07E8" && head <= "07EF":
-		return identified(head[1:], tokens[1:])
+		return identified(head[1:], tokens[1:], req)
 	case len(tokens) > 1 && len(head) == 6:
 		return message(tokens, req)
 	case len(all)%2 == 1 && len(all) > 3:
-		return identified(all[:3], []string{all[3:]})
+		return identified(all[:3], []string{all[3:]}, req)
 	case len(all) > 8 && hasAny(all, wideHeads), len(all) > 8 && strings.HasPrefix(all, "000007"), wide(all, req):
-		return identified(all[:8], []string{all[8:]})
+		return identified(all[:8], []string{all[8:]}, req)
 	}
 	return message(tokens, req)
 }
@@ -178,7 +178,7 @@ func frameLike(all string, running bool) bool {
 }
 
 // identified is a line with a CAN identifier in front.
-func identified(head string, rest []string) line {
+func identified(head string, rest []string, req []byte) line {
 	id, err := strconv.ParseUint(head, 16, 32)
 	if err != nil || id > 0x1FFFFFFF {
 		return line{form: damaged}
@@ -195,12 +195,44 @@ func identified(head string, rest []string) line {
 		return line{form: sent}
 	case len(l.data) == 0:
 		return line{form: damaged}
-	case l.data[0] == 0xF1 && len(l.data) > 1 && l.data[1] < 0x40:
+	case asks(l.data, req), len(l.data) > 2 && l.data[0]>>4 == 3 && l.data[0] < 0x33:
+		return line{form: sent} // the question itself, or flow control, on a maker's identifier
+	case l.data[0] == 0xF1 && len(l.data) > 1 && l.data[1] < 0x40, ownAddress(l.data, req):
 		l.form, l.ext = frame, true
 	default:
 		l.whole()
 	}
 	return l
+}
+
+// asks reports whether a frame carries the question, with an address byte in front or without.
+func asks(b, req []byte) bool {
+	for range 2 {
+		if n := len(req); n > 0 && len(b) > n && int(b[0]) == n && string(b[1:1+n]) == string(req) {
+			return true
+		}
+		b = b[1:]
+		if len(b) == 0 {
+			break
+		}
+	}
+	return false
+}
+
+// ownAddress reports whether a frame has the ECU's own address in front (extended addressing of Toyota: 758 2A 10 LL 61 ..):
+// read without it, it begins an answer to the question; read with it, it does not.
+func ownAddress(b, req []byte) bool {
+	if len(req) == 0 || len(b) < 4 || b[0] < 0x20 {
+		return false
+	}
+	answer := req[0] | 0x40
+	switch b[1] >> 4 {
+	case 0:
+		return b[1] > 0 && int(b[1]) <= len(b)-2 && (b[2] == answer || b[2] == 0x7F && b[3] == req[0])
+	case 1:
+		return len(b) == 8 && b[3] == answer
+	}
+	return false
 }
 
 // single reports whether a frame is a single frame.
@@ -213,7 +245,7 @@ func (l *line) single() bool {
 }
 
 // whole tells a message from a frame by its first byte. Adapters that put messages together leave the length in front
-// even where no single frame can hold so much (09 41 68 ..): that is a message too.
+// even where no single frame can hold so much (09 41 ..): that is a message too.
 func (l *line) whole() {
 	l.form = payload
 	switch n := int(l.data[0]); {
@@ -240,8 +272,11 @@ func message(tokens []string, req []byte) line {
 	if l.form == damaged || len(b) == 0 {
 		return line{form: damaged}
 	}
+	if len(b) > 2 && b[0] == 0x7E && b[1] >= 0x80 && len(req) > 0 && req[0] != 0x3E { // 7E8 to 7EF in front: half a byte is lost
+		return line{form: damaged}
+	}
 	if len(b) > 4 && len(b) <= 11 && b[0] == 0xDA && b[1] == 0xF1 && frameLike(hex.EncodeToString(b[3:]), true) { // a 29-bit identifier without its priority
-		return identified(fmt.Sprintf("18DAF1%02X", b[2]), []string{hex.EncodeToString(b[3:])})
+		return identified(fmt.Sprintf("18DAF1%02X", b[2]), []string{hex.EncodeToString(b[3:])}, req)
 	}
 	if k, ok := kwp(b); ok {
 		return k

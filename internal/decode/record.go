@@ -105,7 +105,9 @@ func Read(rec Record) Result {
 	for _, text := range rec.Response {
 		text = strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(text) // as some write line breaks down
 		for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			g.line(understand(one, req, g.running()), &res)
+			for _, frame := range apart(one) {
+				g.line(understand(frame, req, g.running()), &res)
+			}
 		}
 	}
 	g.close()
@@ -195,6 +197,7 @@ type peer struct {
 	messages [][]byte
 	err      error
 	stray    bool // err is of a single frame of its own
+	target   byte // with extended addressing: the address in front
 	anon     bool
 }
 
@@ -268,9 +271,15 @@ func pending(m []byte) bool { return len(m) >= 3 && m[0] == 0x7F && m[2] == 0x78
 func (g *gatherer) frame(l line) {
 	p := g.peer(l, "")
 	if p.rx == nil {
-		r := isotp.NewReceiver(isotp.Config{Ext: l.ext, Target: 0xF1, Passive: true}, nil)
+		cfg := isotp.Config{Ext: l.ext, Passive: true}
+		if l.ext {
+			cfg.Target = l.data[0]
+			p.target = l.data[0]
+		}
+		r := isotp.NewReceiver(cfg, nil)
 		p.rx = &r
 	}
+	l.ext = l.ext || p.ext && l.data[0] == p.target
 	g.clock += time.Millisecond
 	p.frames = append(p.frames, l.data)
 	e := p.rx.Push(l.data, g.clock)
