@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"obdgate/internal/dtc"
+	_ "obdgate/internal/pinned"
 	"obdgate/internal/reading"
 
 	"github.com/stretchr/testify/require"
