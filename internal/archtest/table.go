@@ -150,7 +150,6 @@ var house = rules{
 		{path: "golang.org/x/sys/windows/registry", rooms: []string{"internal/link/elm327"}, why: "serial ports are listed there"},
 		{path: "golang.org/x/sys/windows", rooms: []string{"internal/store"}, why: "rights of the state directory"},
 		{path: "github.com/tarm/serial", rooms: []string{"internal/link/elm327"}, why: "its timeouts and Close are handled there"},
-		{path: "github.com/gopacket/gopacket", rooms: []string{"internal/canlog/pcapng"}, why: "captures are read and written there"},
 		{path: "github.com/klauspost/compress", rooms: []string{"internal/canlog/blf", "internal/canlog/open"}, why: "recordings are unpacked there"},
 		{path: "github.com/creack/pty", rooms: []string{"internal/sim/elm"}, why: "a simulated adapter on a terminal"},
 		{path: "github.com/goccy/go-yaml", rooms: []string{"internal/policy", "internal/sim", "internal/sim/elm", "internal/i18n"},

@@ -18,6 +18,9 @@ const (
 const (
 	blockSection   = 0x0A0D0D0A
 	blockInterface = 1
+	blockOld       = 2 // obsolete, still found
+	blockSimple    = 3
+	blockPacket    = 6
 	byteOrder      = 0x1A2B3C4D
 )
 
@@ -28,31 +31,29 @@ var (
 	errMany    = fmt.Errorf("%w: more than %d interfaces", canlog.ErrDamaged, maxInterfaces)
 )
 
-// fence hands whole blocks of bounded size to pcapgo, which believes lengths, and remembers where they begin. A block
-// whose two lengths disagree ends the file: nothing behind it can be found again.
+// fence reads whole blocks of bounded size and remembers where they begin. A block whose two lengths disagree ends the
+// file: nothing behind it can be found again.
 type fence struct {
 	src    io.Reader
 	err    error
-	buf    []byte // rest of the block being handed out
 	block  []byte
-	start  int64 // of that block
+	size   int   // of the block
+	start  int64 // where it begins
 	next   int64
-	big    bool
+	order  binary.ByteOrder
+	begun  bool // a section
 	ifaces int
 }
 
-func (f *fence) Read(p []byte) (int, error) {
-	if len(f.buf) == 0 {
-		if f.err == nil {
-			f.err = f.fill()
-		}
-		if f.err != nil {
-			return 0, f.err
-		}
+// read returns the next block from its type to its second length, valid until the next call.
+func (f *fence) read() ([]byte, error) {
+	if f.err == nil {
+		f.err = f.fill()
 	}
-	n := copy(p, f.buf)
-	f.buf = f.buf[n:]
-	return n, nil
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.block[:f.size], nil
 }
 
 // fill reads the next block.
@@ -74,20 +75,23 @@ func (f *fence) fill() error {
 	if binary.LittleEndian.Uint32(head) == blockSection {
 		switch {
 		case binary.LittleEndian.Uint32(head[8:]) == byteOrder:
-			f.big = false
+			f.order = binary.LittleEndian
 		case binary.BigEndian.Uint32(head[8:]) == byteOrder:
-			f.big = true
+			f.order = binary.BigEndian
 		default:
 			return errSection
 		}
-		f.ifaces = 0
+		f.ifaces, f.begun = 0, true
 	}
-	if f.u32(head) == blockInterface {
+	if !f.begun {
+		return errSection
+	}
+	if f.order.Uint32(head) == blockInterface {
 		if f.ifaces++; f.ifaces > maxInterfaces {
 			return errMany
 		}
 	}
-	size := int64(f.u32(head[4:]))
+	size := int64(f.order.Uint32(head[4:]))
 	if size < 12 || size%4 != 0 || size > maxBlock {
 		return errBlock
 	}
@@ -100,17 +104,10 @@ func (f *fence) fill() error {
 		}
 		return err
 	}
-	if int64(f.u32(f.block[size-4:])) != size {
+	if int64(f.order.Uint32(f.block[size-4:])) != size {
 		return errBlock
 	}
 	f.next += size
-	f.buf = f.block[:size]
+	f.size = int(size)
 	return nil
-}
-
-func (f *fence) u32(b []byte) uint32 {
-	if f.big {
-		return binary.BigEndian.Uint32(b)
-	}
-	return binary.LittleEndian.Uint32(b)
 }
