@@ -35,9 +35,10 @@ var house = rules{
 		{dir: "internal/obd", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc"}},
 		{dir: "internal/obfcm", pure: true, may: []string{"internal/reading"}},
 		{dir: "internal/odometer", pure: true, may: []string{"internal/isotp", "internal/reading"}},
+		{dir: "internal/maker", pure: true, may: []string{"internal/isotp", "internal/reading"}},
 		{dir: "internal/uds", pure: true, may: []string{"internal/reading", "internal/vin", "internal/dtc", "internal/obd"}},
 		{dir: "internal/decode", may: []string{"internal/isotp", "internal/diag", "internal/reading",
-			"internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer"}},
+			"internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer", "internal/maker"}},
 
 		// What may be done with it.
 		{dir: "dbc", may: []string{"internal/frame", "internal/reading"}},
@@ -52,7 +53,7 @@ var house = rules{
 		{dir: "internal/ledger", may: []string{"internal/consent"}},
 		{dir: "internal/scan", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/isotp", "internal/link", "internal/diag",
 			"internal/reading", "internal/vin", "internal/dtc", "internal/obd", "internal/uds", "internal/obfcm", "internal/odometer",
-			"internal/decode", "internal/policy", "internal/consent", "internal/visit"}},
+			"internal/maker", "internal/decode", "internal/policy", "internal/consent", "internal/visit"}},
 
 		// Where it stays, and how it leaves.
 		{dir: "internal/store", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer",
@@ -77,7 +78,7 @@ var house = rules{
 		// What people see.
 		{dir: "internal/i18n"},
 		{dir: "internal/report", may: []string{"internal/reading", "internal/dtc", "internal/obd", "internal/uds",
-			"internal/obfcm", "internal/odometer", "internal/decode", "internal/policy", "internal/classify", "internal/consent", "internal/recipient",
+			"internal/obfcm", "internal/odometer", "internal/maker", "internal/decode", "internal/policy", "internal/classify", "internal/consent", "internal/recipient",
 			"internal/visit", "internal/ledger", "internal/wire", "internal/outbox", "internal/i18n"}},
 		{dir: "internal/cli", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
 			"internal/link", "internal/link/memory", "internal/link/replay", "internal/link/elm327",

@@ -3,6 +3,7 @@
 package decode
 
 import (
+	"obdgate/internal/maker"
 	"obdgate/internal/obd"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/odometer"
@@ -17,7 +18,7 @@ type Source struct {
 }
 
 // Answer decodes one ECU's answer to req, both from the service byte on, by the room whose service it is: obfcm, obd,
-// odometer (makers' mileage), uds. The contract is obd.Decode's: readings without ECU and From, usable ones may come
+// odometer and maker (makers' own identifiers), uds. The contract is obd.Decode's: readings without ECU and From, usable ones may come
 // beside an error.
 func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	if len(req) == 0 && len(resp) > 0 {
@@ -45,6 +46,9 @@ func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	km, ok, err := odometer.Decode(from.ID, resp)
 	if ok && len(km) > 0 {
 		return km, err
+	}
+	if own, ok, ownErr := maker.Decode(from.ID, resp); ok && len(own) > 0 {
+		return own, ownErr
 	}
 	return out, err // another layout than the maker's table has: the bytes are kept, and it is told
 }

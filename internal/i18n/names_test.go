@@ -52,7 +52,8 @@ func TestEveryNameInTheTablesIsTranslated(t *testing.T) {
 	for _, table := range []struct{ file, column string }{
 		{"obd/pids.csv", "name"}, {"obd/enums.csv", "label"}, {"obd/infotypes.csv", "name"}, {"obd/iupr.csv", "name"}, {"obd/mids.csv", "name"},
 		{"obd/tids.csv", "name"}, {"uds/dids.csv", "name"}, {"uds/records.csv", "name"}, {"scan/units.csv", "name"}, {"odometer/makers.csv", "ecu"},
-		{"obfcm/layouts.csv", "name"}, {"diag/nrc.csv", "name"}, {"diag/nrc.csv", "advice"},
+		{"obfcm/layouts.csv", "name"}, {"uds/records.csv", "name"}, {"maker/tables/bmw_mini.csv", "name"}, {"maker/tables/ford.csv", "name"},
+		{"maker/tables/hyundai_kia.csv", "name"}, {"maker/tables/toyota.csv", "name"}, {"maker/tables/vw.csv", "name"}, {"maker/tables/toyota.csv", "ecu"}, {"diag/nrc.csv", "name"}, {"diag/nrc.csv", "advice"},
 	} {
 		for _, name := range column(t, table.file, table.column) {
 			require.Equal(t, name, catalogs["en"].Name(name))

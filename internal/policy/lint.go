@@ -23,7 +23,7 @@ func (f Finding) String() string {
 // lower case (obd.dtc.stored, uds.19.04.status) may stand in their place.
 var widths = map[string][]int{
 	"obd": {2, 2}, "uds": {2}, "uds.22": {4}, "uds.19": {2, 4}, "diag": nil, "diag.request": {2},
-	"kwp": {2, 2}, "obfcm": nil, "odometer": nil, "dbc": nil, "vin": nil, "customer": nil, "workshop": nil,
+	"kwp": {2, 2}, "obfcm": nil, "odometer": nil, "maker": nil, "dbc": nil, "vin": nil, "customer": nil, "workshop": nil,
 }
 
 // Lint checks the policy against itself and against what can be read: keys of the tables that no rule names, rules that

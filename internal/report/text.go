@@ -111,6 +111,7 @@ func (t *Text) Scan(d Document) error {
 	t.performance(d)
 	t.mileage(d)
 	t.consumption(d)
+	t.service(d)
 	t.values(d)
 	t.software(d)
 	for i, h := range d.Withheld {

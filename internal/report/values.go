@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"obdgate/internal/maker"
 	"obdgate/internal/obd"
 	"obdgate/internal/odometer"
 	"obdgate/internal/reading"
@@ -75,10 +76,24 @@ func (t *Text) values(d Document) {
 	}
 }
 
+// service writes what the maker keeps under identifiers of its own: pressures, wear, batteries.
+func (t *Text) service(d Document) {
+	var rows [][]string
+	for _, r := range d.Readings {
+		if r.Absent == "" && strings.HasPrefix(r.Key, "maker.") {
+			rows = append(rows, []string{r.ECU, t.words.Name(r.Name), shown(r, t.words), t.words.T("tag." + r.Tag), t.caution(r)})
+		}
+	}
+	if len(rows) > 0 {
+		t.Heading("scan.service")
+		t.Rows(rows)
+	}
+}
+
 // caution is what a reader must know of a value: that its layout is not confirmed, that a counter is at its end.
 func (t *Text) caution(r Reading) string {
 	var notes []string
-	if f, ok := obd.FieldOf(reading.Key(r.Key)); ok && !f.Verified {
+	if f, ok := obd.FieldOf(reading.Key(r.Key)); ok && !f.Verified || maker.Unconfirmed(reading.Key(r.Key)) {
 		notes = append(notes, t.words.T("unconfirmed"))
 	}
 	if r.Note != "" {
@@ -103,7 +118,7 @@ func (t *Text) ecu(d Document, address string) string {
 // elsewhere reports values that a section of their own has, and the lists of what an ECU supports, which say nothing about
 // the vehicle's state.
 func elsewhere(key string) bool {
-	for _, prefix := range []string{"obfcm.", "odometer", "obd.02.", "obd.06.", "uds.22.F6", "uds.19.", "obd.09.08.", "obd.09.0B.", "uds.22.F808.", "uds.22.F80B.",
+	for _, prefix := range []string{"obfcm.", "odometer", "maker.", "obd.02.", "obd.06.", "uds.22.F6", "uds.19.", "obd.09.08.", "obd.09.0B.", "uds.22.F808.", "uds.22.F80B.",
 		"obd.01.01", "obd.01.41", "uds.22.F401", "uds.22.F441", "uds.22.F1"} {
 		if strings.HasPrefix(key, prefix) {
 			return true

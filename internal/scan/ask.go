@@ -51,6 +51,8 @@ func (r *reader) question(ctx context.Context, q diag.Request) (answers []answer
 		r.faults = 0
 	case ctx.Err() != nil, errors.Is(err, link.ErrGone), errors.Is(err, link.ErrClosed):
 		return nil, nil, err
+	case r.newer[string(q.Payload)] && errors.Is(err, link.ErrUnrecorded):
+		return nil, nil, nil
 	case errors.Is(err, link.ErrUnrecorded), errors.Is(err, link.ErrUnsupported): // of this question alone
 		fault = err
 		r.unrecorded = r.unrecorded || errors.Is(err, link.ErrUnrecorded)

@@ -162,7 +162,8 @@ type reader struct {
 	heard  map[string]int  // frames by identifier of answers on the bus, understood or not
 	// A question was put that the recording does not hold.
 	unrecorded bool
-	record     int // questions for the consumption record that were put on the bus
+	newer      map[string]bool // questions that older recordings do not hold, which is no loss
+	record     int             // questions for the consumption record that were put on the bus
 	shown      Step
 	asked      map[place]bool // where the mileage was asked for
 	lane       *lane          // the job that is running beside others, nil = none is
@@ -180,7 +181,7 @@ func (r *reader) run(ctx context.Context) error {
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
 		{StepCodes, r.readFreezeFrames}, {StepValues, r.readValues}, {StepValues, r.readReports},
-		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage},
+		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage}, {StepUnits, r.readMaker},
 		{StepUnits, r.visitEach}, {StepConsumption, r.readConsumption},
 	} {
 		if r.o.Progress != nil && s.name != r.shown {
@@ -220,7 +221,7 @@ func (r *reader) visit(ctx context.Context, e *ecu) error {
 	}
 	e.visited = true
 	for _, do := range []func(context.Context, *ecu) error{
-		r.settle, r.ownValues, r.freezeFrames, r.snapshots, r.mileageOf, r.ownMonitors, r.ownConsumption, r.ownSoftware, r.identification,
+		r.settle, r.ownValues, r.freezeFrames, r.snapshots, r.mileageOf, r.makerOf, r.ownMonitors, r.ownConsumption, r.ownSoftware, r.identification,
 	} {
 		if err := do(ctx, e); err != nil {
 			return err

@@ -1,0 +1,221 @@
+// Package maker reads what a workshop wants from the makers' own identifiers: tyre pressures, oil life, the health of the 12 V
+// and the traction battery. What is where stands in tables/, a file for each make; a further car is a further file. Pure: no
+// I/O and no clock.
+package maker
+
+import (
+	"embed"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"math/big"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"obdgate/internal/isotp"
+	"obdgate/internal/reading"
+)
+
+//go:embed tables/*.csv
+var files embed.FS
+
+// Row is one value of a maker's answer.
+type Row struct {
+	Make     string // the file's name: "ford"
+	Field    string // "tyre_fl"
+	Name     string // English
+	ECU      string // English name of the control unit
+	Unit     reading.Unit
+	Category string // of the policy: condition, service, load-profile
+	Verified bool   // recorded replies of real cars gave the published value
+	Source   string
+	Payload  []byte // the question: 22 C0 0B
+
+	vehicles      []string // beginnings of the VIN
+	addr          isotp.Address
+	offset, width int // bytes after the echo of the question
+	signed        bool
+	num, den      int64 // value = raw*num/den + add/addDen
+	add, addDen   int64
+	none          []uint64 // raw values that mean not available
+}
+
+// Address is the pair to ask with.
+func (r Row) Address() isotp.Address { return r.addr }
+
+// Place is where the value stands: bytes after the echo of the question, and how many.
+func (r Row) Place() (offset, width int) { return r.offset, r.width }
+
+// Key is the key of the row's reading, the category in front so that the policy can tell: "maker.condition.ford.22.2813.tyre_fl".
+func (r Row) Key() reading.Key {
+	return reading.Key(fmt.Sprintf("maker.%s.%s.%02X.%X.%s", r.Category, r.Make, r.Payload[0], r.Payload[1:], r.Field))
+}
+
+const columns = 19
+
+var table = sync.OnceValue(func() []Row {
+	names, err := files.ReadDir("tables")
+	if err != nil {
+		panic("maker: " + err.Error())
+	}
+	var out []Row
+	for _, f := range names {
+		b, err := files.ReadFile("tables/" + f.Name())
+		if err == nil {
+			var rows []Row
+			rows, err = parse(strings.TrimSuffix(path.Base(f.Name()), ".csv"), string(b))
+			out = append(out, rows...)
+		}
+		if err != nil { // part of the program: a broken one is a broken build, which the tests notice
+			panic("maker: " + f.Name() + ": " + err.Error())
+		}
+	}
+	return out
+})
+
+// parse reads one file.
+func parse(name, text string) ([]Row, error) {
+	c := csv.NewReader(strings.NewReader(text))
+	c.Comment, c.FieldsPerRecord = '#', columns
+	all, err := c.ReadAll()
+	if err != nil || len(all) < 2 {
+		return nil, errors.Join(err, errors.New("no rows"))
+	}
+	var out []Row
+	for _, r := range all[1:] {
+		p := parser{}
+		row := Row{Make: name, Field: r[0], Name: r[1], vehicles: strings.Split(r[2], "|"), ECU: r[3], Unit: reading.Unit(r[15]), Category: r[16],
+			Verified: r[17] == "true", Source: r[18], offset: p.int(r[8]), width: p.int(r[9]), signed: r[10] == "1", num: int64(p.int(r[11])), den: int64(p.int(r[12]))}
+		row.addr = p.address(r[4], r[5])
+		row.Payload = append([]byte{byte(p.hex(r[6]))}, p.bytes(r[7])...)
+		row.add, row.addDen = p.decimal(r[13])
+		for _, n := range strings.Fields(r[14]) {
+			row.none = append(row.none, uint64(p.hex(n)))
+		}
+		if p.err != nil || row.den <= 0 || row.width < 1 || row.width > 4 || row.offset < 0 || row.Name == "" || row.Source == "" {
+			return nil, fmt.Errorf("%s: %w", r[0], errors.Join(p.err, errors.New("not a row")))
+		}
+		out = append(out, row)
+	}
+	return out, nil
+}
+
+// parser keeps the first error.
+type parser struct{ err error }
+
+func (p *parser) int(s string) int {
+	n, err := strconv.Atoi(s)
+	p.err = errors.Join(p.err, err)
+	return n
+}
+
+func (p *parser) hex(s string) uint32 {
+	n, err := strconv.ParseUint(s, 16, 32)
+	p.err = errors.Join(p.err, err)
+	return uint32(n)
+}
+
+func (p *parser) bytes(s string) []byte {
+	n := p.hex(s)
+	if len(s) == 4 {
+		return []byte{byte(n >> 8), byte(n)}
+	}
+	return []byte{byte(n)}
+}
+
+// decimal reads -0.5.
+func (p *parser) decimal(s string) (num, den int64) {
+	r, ok := new(big.Rat).SetString(s)
+	if !ok || !r.Num().IsInt64() || !r.Denom().IsInt64() {
+		p.err = errors.Join(p.err, fmt.Errorf("%q is no number", s))
+		return 0, 1
+	}
+	return r.Num().Int64(), r.Denom().Int64()
+}
+
+// address reads "7A0" and "7A8", or with extended addressing "6F1/12" and "612/F1": the address byte behind the stroke.
+func (p *parser) address(request, response string) isotp.Address {
+	tx, to, ext := strings.Cut(request, "/")
+	rx, from, _ := strings.Cut(response, "/")
+	a := isotp.Address{Tx: p.hex(tx), Rx: p.hex(rx)}
+	a.Extended29 = a.Tx > 0x7FF
+	if ext {
+		a.Ext, a.TxTarget, a.RxTarget = true, byte(p.hex(to)), byte(p.hex(from))
+	}
+	return a
+}
+
+// Rows returns every row of every file. The slice is the caller's.
+func Rows() []Row { return slices.Clone(table()) }
+
+// ForVehicle returns the rows for a vehicle whose VIN begins so (the first characters of the world manufacturer identifier,
+// ISO 3780), in the files' order. The same identifier of the same control unit is another thing in another make.
+func ForVehicle(wmi string) []Row {
+	var out []Row
+	for _, r := range table() {
+		if slices.ContainsFunc(r.vehicles, func(v string) bool { return v != "" && strings.HasPrefix(wmi, v) }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// ErrShort: the answer is the right one and ends before a value that has a place in it.
+var ErrShort = errors.New("maker: answer is too short")
+
+// Decode reads every value of an answer to a maker's own question, service byte first. response is the identifier the ECU
+// answered on; 0, not known, decodes nothing: the same identifier means other things elsewhere. ok is false when no row has
+// such an answer. Two makes that share control units have the same rows, so that the first decides.
+func Decode(response uint32, resp []byte) (out []reading.Reading, ok bool, err error) {
+	var seen []string
+	for _, r := range table() {
+		head := len(r.Payload)
+		if r.addr.Rx != response || len(resp) < head || resp[0] != r.Payload[0]+0x40 || string(resp[1:head]) != string(r.Payload[1:]) || slices.Contains(seen, r.Field) {
+			continue
+		}
+		ok = true
+		seen = append(seen, r.Field)
+		v, fits := r.value(resp[head:])
+		if !fits {
+			err = ErrShort
+			continue
+		}
+		out = append(out, reading.Reading{Key: r.Key(), Name: r.Name, Value: v, Raw: slices.Clone(resp)})
+	}
+	return out, ok, err
+}
+
+func (r *Row) value(data []byte) (reading.Value, bool) {
+	if len(data) < r.offset+r.width {
+		return nil, false
+	}
+	var raw uint64
+	for _, b := range data[r.offset : r.offset+r.width] {
+		raw = raw<<8 | uint64(b)
+	}
+	if slices.Contains(r.none, raw) {
+		return reading.Absent{Why: reading.NotAvailable}, true
+	}
+	n := int64(raw)
+	if r.signed && raw>>(8*r.width-1) == 1 {
+		n -= 1 << (8 * r.width)
+	}
+	q, fits := reading.Scaled(n, r.num, r.den, r.add, r.addDen, r.Unit)
+	if !fits {
+		return reading.Absent{Why: reading.Damaged}, true
+	}
+	return q, true
+}
+
+// Unconfirmed reports whether a key's place is one that no recorded reply of a real car has shown.
+func Unconfirmed(k reading.Key) bool {
+	for _, r := range table() {
+		if r.Key() == k {
+			return !r.Verified
+		}
+	}
+	return false
+}
