@@ -238,6 +238,9 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			if a.rep.later {
 				quiet = max(quiet, pendingQuiet)
 			}
+			if a.rep.track.want == 0 && a.rep.status.any(OK, NotUnderstood) {
+				quiet = min(quiet, a.breakWait()) // all is said: what is missing is the prompt
+			}
 			next = a.now() + quiet
 		case <-a.timer.C:
 			if !cut || a.now() < a.rep.last+a.grace {
@@ -248,12 +251,21 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			if err := a.write(" "); err != nil {
 				return err
 			}
-			next = a.now() + breakLimit
+			next = a.now() + a.breakWait()
 		case <-stop:
 			a.timer.Stop()
 			return errStopped
 		}
 	}
+}
+
+// breakWait is how long a prompt may take where the adapter has nothing else to say: a few round trips, as long as is known
+// what one takes.
+func (a *adapter) breakWait() time.Duration {
+	if a.trip == 0 {
+		return breakLimit
+	}
+	return min(breakLimit, 4*a.trip+100*time.Millisecond)
 }
 
 // resync finds the idle prompt again after a reply that did not end: a character breaks off what runs, then ATI must
@@ -265,7 +277,7 @@ func (a *adapter) resync() error {
 	if err := a.write(" "); err != nil {
 		return err
 	}
-	err := a.listen(nil, limits{breakLimit, 2 * breakLimit})
+	err := a.listen(nil, limits{a.breakWait(), 2 * breakLimit})
 	if err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
