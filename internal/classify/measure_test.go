@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +25,6 @@ import (
 // cost is the least of several runs of one program.
 type cost struct {
 	wall, cpu time.Duration
-	rss       int64 // KiB, the most
 }
 
 func none() cost { return cost{wall: math.MaxInt64, cpu: math.MaxInt64} }
@@ -56,7 +54,6 @@ func (b *bench) spend(name, line string) {
 	require.NoError(b.t, cmd.Run(), "%s: %s", name, trouble.String())
 	c.wall = min(c.wall, time.Since(from))
 	c.cpu = min(c.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
-	c.rss = max(c.rss, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
 }
 
 func (b *bench) put(name string, d time.Duration) {
@@ -74,9 +71,6 @@ func (b *bench) rate(name string) string {
 	}
 	of := func(d time.Duration) float64 { return float64(b.frames) / d.Seconds() / 1e6 }
 	s := fmt.Sprintf("  %-34s %7.2f M/s (processor) %7.2f M/s (wall)", name, of(c.cpu), of(c.wall))
-	if c.rss > 0 {
-		s += fmt.Sprintf("  %4d MiB", c.rss/1024)
-	}
 	return s
 }
 

@@ -92,8 +92,6 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	case o.svg != "" && len(o.files) > 1:
 		return usage("draw one recording at a time", errors.New("--svg is one picture"))
 	}
-	// What is read at the start is most of what is ever allocated: garbage of it should not stay beside it.
-	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	var signals *dbc.Database
 	var unread error
 	read := make(chan struct{})
@@ -112,6 +110,8 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	}
 	doc := report.NewClassified(rules.Version())
 	damaged := 0
+	// What was read until here is most of what is ever allocated: its garbage should not stay beside the blocks.
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	for _, name := range o.files {
 		s, err := p.classifyFile(ctx, name, run)
 		if err != nil {
