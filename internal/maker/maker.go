@@ -51,7 +51,7 @@ func (r Row) Place() (offset, width int) { return r.offset, r.width }
 
 // Key is the key of the row's reading, the category in front so that the policy can tell: "maker.condition.ford.22.2813.tyre_fl".
 func (r Row) Key() reading.Key {
-	return reading.Key(fmt.Sprintf("maker.%s.%s.%02X.%X.%s", r.Category, r.Make, r.Payload[0], r.Payload[1:], r.Field))
+	return reading.Key(fmt.Sprintf("maker.%s.%s.%02X.%X.%s", strings.ReplaceAll(r.Category, "-", "_"), r.Make, r.Payload[0], r.Payload[1:], r.Field))
 }
 
 const columns = 19

@@ -64,7 +64,7 @@ type Policy struct {
 
 // Reading is one value of one ECU. Absent values are not sent.
 type Reading struct {
-	Key   string `json:"key" jsonschema:"maxLength=160,pattern=^(odometer|obd|uds|obfcm|dbc)([.][A-Za-z0-9_]+)*$"`
+	Key   string `json:"key" jsonschema:"maxLength=160,pattern=^(odometer|obd|uds|obfcm|dbc|maker)([.][A-Za-z0-9_]+)*$"`
 	Value Value  `json:"value"`
 	Unit  string `json:"unit,omitempty" jsonschema:"maxLength=16,pattern=^[!-~]+$"`
 	ECU   string `json:"ecu,omitempty" jsonschema:"maxLength=16,pattern=^[0-9A-Za-z._-]+$"`
