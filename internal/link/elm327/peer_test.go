@@ -49,6 +49,8 @@ for c in sorted(commands, key=lambda c: c.command):
         continue
     shown[c.name] = str(r.value)
     for m in r.messages:
+        if not m.data:
+            continue
         answers["%X %s" % (0x7E8 + (m.tx_id or 0), m.data[:3 if m.data[0] in (0x46,) else 2].hex().upper())] = m.data.hex().upper()
 print(json.dumps({"seconds": time.time() - began, "answers": answers, "vin": shown.get("VIN", ""), "error": "" if car.is_connected() else "not connected"}))
 `
