@@ -72,7 +72,19 @@ var needed = []struct {
 	{Extended, "BMW and MINI control units cannot be asked"},
 }
 
-// Cannot says in plain words what is lost with this adapter, the weightiest first.
+// Lacks lists the abilities without which some car is not read whole and that this adapter was seen not to have, the
+// weightiest first.
+func (r *Record) Lacks() []Ability {
+	var out []Ability
+	for _, n := range needed {
+		if r.Can[n.ability] == No {
+			out = append(out, n.ability)
+		}
+	}
+	return out
+}
+
+// Cannot says in plain English what is lost with this adapter, in the order of Lacks.
 func (r *Record) Cannot() []string {
 	var out []string
 	for _, n := range needed {

@@ -48,7 +48,7 @@ func (l *Link) serve(j *job) ([]frame.Frame, error) {
 	if isFlowControl(&j.frame, ext) {
 		return nil, nil
 	}
-	if _, err := request(&j.frame, ext, 0, false); err != nil {
+	if _, err := request(&j.frame, ext, 0, false, false); err != nil {
 		return nil, err
 	}
 	k := kindOf(&j.frame)
@@ -202,7 +202,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if strange {
 			expect = 0
 		}
-		text, err := request(&j.frame, ext, expect, in)
+		text, err := request(&j.frame, ext, expect, in, !a.can.noDigit)
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package elm327
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"obdgate/internal/frame"
@@ -317,7 +318,9 @@ func stFor(d time.Duration) byte {
 // message. expect is the number of lines after which the adapter may stop listening, 1 to 9, else none.
 //
 // With in, the line is STPX with header and count in it: expect is then a number of answers, 0 = unknown.
-func request(f *frame.Frame, ext bool, expect int, in bool) (string, error) {
+//
+// Where counts says that the adapter knows counts, the line is never one character away from an order: see harmless.
+func request(f *frame.Frame, ext bool, expect int, in, counts bool) (string, error) {
 	b := f.Bytes()
 	if !f.Is(frame.Legacy) {
 		if ext {
@@ -343,10 +346,30 @@ func request(f *frame.Frame, ext bool, expect int, in bool) (string, error) {
 		return text, nil
 	}
 	text := fmt.Sprintf("%X", b)
+	whole := text
 	if expect >= 1 && expect <= 9 { // some copies read A to F as data
 		text += string(rune('0' + expect))
 	}
+	if expect < 1 || expect > 9 {
+		expect = 9
+	}
+	for ; counts && !harmless(text) && expect <= 9; expect++ { // too high a count only waits longer
+		text = whole + string(rune('0'+expect))
+	}
 	return text, nil
+}
+
+// harmless: no single character of the line can get lost so that the order to clear the fault memory is left, with a
+// count of answers behind it or without. "0142" is not: without its second character it is that order, with a count of
+// two; nor is "034". Of "01429", "0429" is left, an order of a length that no control unit obeys (SAE J1979).
+func harmless(text string) bool {
+	for i := range text {
+		left := text[:i] + text[i+1:]
+		if len(left) <= 3 && strings.HasPrefix(left, "04") && text[:2] != "04" {
+			return false
+		}
+	}
+	return true
 }
 
 var errNotSingle = fmt.Errorf("%w: only requests of one ISO-TP single frame", link.ErrUnsupported)

@@ -145,9 +145,33 @@ func TestRequestText(t *testing.T) {
 		{frame.New(0x6F1, 0, 0x12, 3, 0x22, 0xF1, 0x90), true, 1, "22F1901"},
 		{askLegacy, false, 0, "0100"},
 	} {
-		got, err := request(&c.f, c.ext, c.expect, false)
+		got, err := request(&c.f, c.ext, c.expect, false, true)
 		require.NoError(t, err)
 		require.Equal(t, c.want, got)
+	}
+}
+
+// One character of a question lost on the way to the adapter makes no order of it that changes the vehicle: what is left is
+// never the clearing of the fault memory, alone or with a count behind it.
+func TestNoQuestionIsOneCharacterFromAnOrder(t *testing.T) {
+	look := func(f frame.Frame) {
+		for expect := range 12 {
+			text, err := request(&f, false, expect, false, true)
+			require.NoError(t, err)
+			for i := range text {
+				left := text[:i] + text[i+1:]
+				require.False(t, strings.HasPrefix(left, "04") && len(left) < 4, "%s of %s", left, text)
+			}
+		}
+	}
+	for service := range 0x100 {
+		if service == 0x04 { // the order itself
+			continue
+		}
+		look(frame.New(0x7DF, 0, 1, byte(service)))
+		for id := range 0x100 {
+			look(frame.New(0x7DF, 0, 2, byte(service), byte(id), 0, 0, 0, 0, 0))
+		}
 	}
 }
 
