@@ -23,7 +23,7 @@ func supportCheck(name, uri string, err error) report.SupportCheck {
 	switch {
 	case name == uri:
 		name = "link"
-	case name == "this adapter":
+	case name == report.CheckCannot:
 		name = "adapter"
 	case strings.HasPrefix(name, "recipient "):
 		name = "recipient"

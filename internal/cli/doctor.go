@@ -111,7 +111,7 @@ func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) [
 	scheme, _, _ = link.Split(uri)
 	known := report.SupportAdapter{Link: report.Plain(scheme), Chip: "other"}
 	if e, ok := l.(*elm327.Link); ok {
-		checkELM(ctx, uri, e, add)
+		p.checkELM(ctx, uri, e, add)
 		if held, file := e.HeldBack(); held > 0 {
 			add("USB", p.words.T("doctor.held-back", held.Milliseconds()), nil, "echo 1 | sudo tee "+file)
 		}
@@ -126,23 +126,27 @@ func (p *program) checkAdapters(ctx context.Context, uri string, add addCheck) [
 }
 
 // checkELM says what an adapter is and what it cannot do, by trying.
-func checkELM(ctx context.Context, uri string, l *elm327.Link, add addCheck) {
+func (p *program) checkELM(ctx context.Context, uri string, l *elm327.Link, add addCheck) {
 	rec, err := l.Probe(ctx)
 	if err != nil {
 		_, hint := exitOf(err)
 		add(uri, l.Caps().Adapter, err, hint)
 		return
 	}
-	found := fmt.Sprintf("%s: %s, a command takes %d ms", l.Caps().Adapter, rec.Badge(), rec.Trip.Round(time.Millisecond).Milliseconds())
+	badge := strings.ReplaceAll(string(rec.Badge()), " ", "-")
+	found := p.words.T("doctor.adapter", l.Caps().Adapter, p.words.T("doctor.badge."+badge), rec.Trip.Round(time.Millisecond).Milliseconds())
 	if rec.Volts != "" {
-		found += ", " + rec.Volts + " V"
+		found += "; " + rec.Volts + " V"
 	}
 	if l.Caps().Protocol == "" {
-		found += "; no vehicle answered, so not everything could be tried"
+		found += "; " + p.words.T("doctor.untried")
 	}
 	add(uri, found, nil, "")
-	for _, loss := range rec.Cannot() {
-		add("this adapter", loss, nil, "")
+	for _, lack := range rec.Lacks() {
+		add(report.CheckCannot, p.words.T("doctor.cannot."+string(lack)), nil, "")
+	}
+	if l.Caps().Lossy {
+		add("line", "", errors.New(p.words.T("doctor.lossy")), p.words.T("doctor.lossy-hint"))
 	}
 }
 
@@ -191,12 +195,12 @@ func (p *program) checkState(ctx context.Context, add addCheck) {
 	if err == nil && free < 100<<20 {
 		err = errors.New("less than 100 MB left")
 	}
-	add("disk", fmt.Sprintf("%d MB free", free>>20), err, "free some space")
+	add("disk", p.words.T("doctor.free", free>>20), err, "free some space")
 	r, err := s.Ledger().Verify(ctx)
 	if err == nil && !r.OK() {
 		err = errors.New("tampered with")
 	}
-	add("ledger", fmt.Sprintf("%d entries", r.Entries), err, "obdgate ledger verify")
+	add("ledger", p.words.T("doctor.entries", r.Entries), err, "obdgate ledger verify")
 	if es, err := s.Ledger().Entries(ctx, r.Entries-min(r.Entries, 1), 1); err == nil && len(es) == 1 && es[0].Time.After(p.now().Add(time.Minute)) {
 		add("clock", p.now().Format(time.RFC3339), errors.New("is behind the log's last entry"), "set the clock of this computer")
 	} else {
