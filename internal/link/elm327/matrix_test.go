@@ -36,6 +36,8 @@ func (c cell) deadline() time.Duration {
 	switch {
 	case c.fault == "babble-on":
 		return d + 45*time.Second
+	case c.fault == "deaf":
+		return 4 * d // and an adapter that waits for the end of a line is found silent first
 	case slices.Contains(noises, c.fault):
 		return 3 * d // every answer twice, and what was read before it showed once more
 	case c.fault == "prompt-lost":
@@ -105,7 +107,7 @@ func (r *row) sound(t *testing.T) {
 	case lies, hangs, unclear:
 		t.Errorf("%s: %s: %s", name, r.outcome, r.loss)
 	case silently:
-		if r.defect() == "" {
+		if r.defect() == "" && r.fault != "deaf" { // a question damaged on its way was refused, see TestNoise
 			t.Errorf("%s: %s: %s", name, r.outcome, r.loss)
 		}
 	}
