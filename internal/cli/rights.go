@@ -169,11 +169,7 @@ func (p *program) copyOf(ctx context.Context, s *store.Store, v visit.Visit) (ri
 	if err != nil {
 		return rights.Copy{}, sheet, err
 	}
-	mark, err := s.MileageMark(ctx, v.ID)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	for name, x := range map[string]any{"mileage_mark": mark, "sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
+	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
 		"address": map[string]any{"email": address, "confirmed": confirmed}} {
 		if elsewhere[name], err = json.Marshal(x); err != nil {
 			return rights.Copy{}, sheet, err

@@ -135,24 +135,3 @@ func (s *Store) exported(ctx context.Context, v visit.Visit) (json.RawMessage, e
 	}
 	return append(append(body[:len(body)-1], ','), added[1:]...), nil
 }
-
-// MileageMark is the mark a visit has left for the vehicle's next one, nil when it left none: part of its customer's copy.
-func (s *Store) MileageMark(ctx context.Context, id string) (*odometer.Mark, error) {
-	v, err := s.Visit(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, scan := range v.Scans {
-		if scan.VIN.IsZero() {
-			continue
-		}
-		m, in, err := s.mark(ctx, s.db, scan.VIN)
-		if err != nil {
-			return nil, Explain(err)
-		}
-		if in == id {
-			return &m, nil
-		}
-	}
-	return nil, nil
-}
