@@ -60,7 +60,7 @@ func (p *program) runClear(ctx context.Context, uri, id, request string) error {
 				return err
 			}
 		}
-		l, err := links().Open(ctx, uri)
+		l, err := p.links().Open(ctx, uri)
 		if err != nil {
 			return err
 		}
