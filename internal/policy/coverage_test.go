@@ -256,6 +256,13 @@ func TestBusesAreApart(t *testing.T) {
 	for _, g := range run(policy.NewTagger(defaultPolicy(t), nil), number([]frame.Frame{first, rest})) {
 		require.NotEqual(t, policy.Technical, g.ft.Class)
 	}
+	// Nor is a broadcast frame of one an answer because somebody spoke to the control unit of that number on the other.
+	asked, broadcast := parseFrame(t, "6F1#12023E00"), parseFrame(t, "612#F1037F2231")
+	for _, bus := range []uint8{0, 1, 255} {
+		broadcast.Bus = bus
+		got := run(policy.NewTagger(defaultPolicy(t), nil), number([]frame.Frame{asked, broadcast}))
+		require.Equal(t, bus == 0, got[1].ft.Class == policy.Technical, "bus %d", bus)
+	}
 }
 
 // Several identifiers in one answer: where a personal one ends is not known, and what follows it is not shown.

@@ -78,7 +78,7 @@ func (t *Tagger) step(f *frame.Frame) (ft FrameTag, wait bool) {
 		return t.special(f), false
 	}
 	r := t.role(f)
-	if r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1 || !t.asked[f.ID&0xFF]) {
+	if r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1 || !t.asked[f.ID&0xFF].has(f.Bus)) {
 		return t.plain(f), false
 	}
 	return t.diagnostic(f, r)
@@ -324,7 +324,7 @@ func (t *Tagger) answerer(s *session, f *frame.Frame) (key uint64, r role, ext b
 	switch {
 	case s.role == toExt:
 		ecu := f.Data[0]
-		t.asked[ecu] = true
+		t.asked[ecu].add(f.Bus)
 		return sessionKey(extBase+uint32(ecu), false, f.Bus, true, testerF1), fromExt, true, testerF1, true
 	case f.Is(frame.Extended):
 		if _, isOBD := obd29(f.ID); isOBD {

@@ -32,9 +32,9 @@ type Tagger struct {
 	places map[uint64][]knownPlace // answer key -> Expect
 
 	sessions map[uint64]*session
-	asked    [256]bool // extended addressing: ECUs somebody spoke to on 6F1
-	serial   uint64    // questions so far
-	clock    uint64    // frames so far, for choosing whom to forget
+	asked    [256]buses // extended addressing: ECUs somebody spoke to on 6F1, and on which buses
+	serial   uint64     // questions so far
+	clock    uint64     // frames so far, for choosing whom to forget
 	all      [2]question
 	allBus   [2]uint8
 
@@ -45,6 +45,12 @@ type Tagger struct {
 	running  int
 	marks    marks
 }
+
+// buses is a set of bus numbers.
+type buses [4]uint64
+
+func (b *buses) add(bus uint8)      { b[bus>>6] |= 1 << (bus & 63) }
+func (b *buses) has(bus uint8) bool { return b[bus>>6]>>(bus&63)&1 == 1 }
 
 // slot is one held frame.
 type slot struct {
@@ -153,7 +159,7 @@ func (t *Tagger) Flush(emit func(*frame.Frame, FrameTag)) {
 	}
 	t.drain(emit)
 	clear(t.sessions)
-	t.asked, t.all, t.serial, t.running = [256]bool{}, [2]question{}, 0, 0
+	t.asked, t.all, t.serial, t.running = [256]buses{}, [2]question{}, 0, 0
 }
 
 // Held is the number of frames waiting for their message to complete.
