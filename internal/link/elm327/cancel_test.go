@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,23 +41,23 @@ func (s *steps) Read(b []byte) (int, error) {
 func TestStoppedAtEveryStep(t *testing.T) {
 	for _, adapter := range []string{"genuine-2.2", "stn1110"} {
 		c := cell{adapter: adapter, car: "testdata/toy.yaml", baud: 115200, known: true}
-		for n, more := 1, true; more; n++ {
+		for n, more := int64(1), true; more; n++ {
 			c.bench(t, &result{}, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), rates []int) {
 				stopped, stop := context.WithCancel(ctx)
 				defer stop()
-				seen := 0
+				var seen atomic.Int64
 				counting := func(baud int) (io.ReadWriteCloser, error) {
 					p, err := dial(baud)
 					return &steps{p, func() {
-						if seen++; seen == n {
+						if seen.Add(1) == n {
 							stop()
 						}
 					}}, err
 				}
 				o := options(t)
 				began := time.Now()
-				var at time.Duration
-				context.AfterFunc(stopped, func() { at = time.Since(began) })
+				var at atomic.Int64
+				context.AfterFunc(stopped, func() { at.Store(int64(time.Since(began))) })
 				l, err := elm327.OpenOver(stopped, counting, rates...)
 				if err == nil {
 					_, err = scan.Run(stopped, l, o)
@@ -66,7 +67,7 @@ func TestStoppedAtEveryStep(t *testing.T) {
 					require.NoError(t, err)
 				}
 				if more {
-					assert.Less(t, time.Since(began)-at, 4*time.Second, "step %d: it took long to stop", n)
+					assert.Less(t, time.Since(began)-time.Duration(at.Load()), 4*time.Second, "step %d: it took long to stop", n)
 				}
 				port, err := dial(rates[0])
 				require.NoError(t, err)
