@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"obdgate/internal/link"
@@ -52,9 +51,8 @@ Without a name it lists the built-in vehicles. ADDRESS is one of
 	f := c.Flags()
 	f.StringVar(&o.on, "on", "elm+tcp://127.0.0.1:35000", "where the vehicle listens")
 	f.StringVar(&o.log, "log", "", "write every request the vehicle receives to this file")
-	f.StringVar(&o.adapter, "adapter", "", "which adapter stands in front, "+elm.DefaultPersonality+" when none is named; list names the "+strconv.Itoa(len(elm.Names())))
-	f.StringSliceVar(&o.faults, "fault", nil, "what goes wrong with that adapter, or on a CAN bus (loss=30%), several with commas; list names the "+
-		strconv.Itoa(len(elm.FaultNames()))+" of adapters and those of a bus")
+	f.StringVar(&o.adapter, "adapter", "", "which adapter stands in front, "+elm.DefaultPersonality+" when none is named; list names them all")
+	f.StringSliceVar(&o.faults, "fault", nil, "what goes wrong with that adapter, or on a CAN bus (loss=30%), several with commas; list names them all")
 	f.BoolVar(&o.traffic, "traffic", false, "send the vehicle's broadcast frames too")
 	f.Float64Var(&o.speed, "time", 1, "real seconds per modelled second of adapter and cable; 0 waits for nothing")
 	return c
