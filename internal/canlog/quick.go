@@ -35,6 +35,7 @@ type Span struct{ Iface, IfaceEnd, Data, Next int }
 // Line is everything of a line but its data, of which it is known that they are Len pairs of hex digits.
 type Line struct {
 	Span
+	Name  uint64 // the interface's characters and the space behind them: two lines with the same have the same interface
 	Time  time.Duration
 	ID    uint32
 	Flags frame.Flags
@@ -118,7 +119,7 @@ func (q *Quick) Skim(b []byte, l *Line) bool {
 			return false
 		}
 	}
-	l.Iface, l.IfaceEnd = at, at+q.busLen
+	l.Iface, l.IfaceEnd, l.Name = at, at+q.busLen, q.bus
 	at = l.IfaceEnd + 1
 	switch {
 	case b[at+3] == '#':

@@ -12,8 +12,8 @@ import (
 // pen writes frames. It has scratch space: one per goroutine.
 type pen struct {
 	t       *table
-	own     decision // of a frame that was worked out alone
-	may     [frame.MaxData]byte
+	own     decision    // of a frame that was worked out alone
+	may     frame.Frame // with the bits that may be shown of the frame decided last
 	hidden  frame.Frame
 	scratch []dbc.Field
 	bus     []byte // interface of the last frame, and its JSON
@@ -26,30 +26,18 @@ func newPen(t *table) pen { return pen{t: t, scratch: make([]dbc.Field, 0, t.mos
 func (p *pen) decide(ft policy.FrameTag, f *frame.Frame) *decision {
 	p.own = decision{tag: ft.Tag, category: p.t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal}
 	if p.t.o.Mask || p.t.o.To == JSONL {
-		for i := range p.may {
-			p.may[i] = 0xFF
+		p.may = frame.Frame{Len: f.Len}
+		le.PutUint64(p.may.Data[:], ^uint64(0))
+		for i := 8; i < int(f.Len); i++ {
+			p.may.Data[i] = 0xFF
 		}
-		g := frame.Frame{Len: frame.MaxData, Data: p.may}
-		ft.Mask(&g)
-		p.may = g.Data
-		for i := int(f.Len); i < len(p.may); i++ {
-			p.may[i] = 0
+		if f.Len < 8 {
+			le.PutUint64(p.may.Data[:], 1<<(8*f.Len)-1)
 		}
-		p.own.keep = le.Uint64(p.may[:8])
+		ft.Mask(&p.may)
+		p.own.keep = le.Uint64(p.may.Data[:])
 	}
 	return &p.own
-}
-
-// unchanged reports whether the line is copied as it stands.
-func (p *pen) unchanged(d *decision, l *canlog.Line) bool {
-	o := p.t.o
-	if o.To != Candump {
-		return false
-	}
-	if o.Only && !d.technical {
-		return false
-	}
-	return !o.Mask || d.personal&lengthMask(l.Len, l.Flags) == 0
 }
 
 // lengthMask has a bit for every data byte of a frame; a remote request has a length but no data.
@@ -75,7 +63,7 @@ func (p *pen) frame(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision
 		at := len(dst)
 		dst = append(dst, line...)
 		if show != f {
-			digitsInto(dst[at+s.Data:], show, d, quick)
+			digitsInto(dst[at+s.Data:], show, d)
 		}
 	case JSONL:
 		dst = p.object(dst, line, s, show, d)
@@ -96,20 +84,47 @@ func (p *pen) mask(show, f *frame.Frame, d *decision, quick bool) {
 		return
 	}
 	for i := range int(f.Len) {
-		show.Data[i] &= p.may[i]
+		show.Data[i] &= p.may.Data[i]
 	}
+}
+
+// hide masks the digits of a frame that was not decided by a sample, or not in the quick form.
+func (p *pen) hide(text []byte, f *frame.Frame, d *decision) {
+	if d.personal&lengthMask(f.Len, f.Flags) != 0 {
+		p.mask(&p.hidden, f, d, false)
+		digitsInto(text, &p.hidden, d)
+	}
+}
+
+// hide masks the digits of a classic data frame of n bytes that is like the decision's sample, without reading them as
+// numbers: each digit is a nibble. At least sixteen characters of text must be there; those behind the data stay. The rule
+// for how they are written is that of digitsInto.
+func (d *decision) hide(text []byte, n uint8) {
+	text = text[:16]
+	behind := &behind[n&15]
+	le.PutUint64(text, nibbles(le.Uint64(text), d.same[0]|behind[0], d.show[0]))
+	le.PutUint64(text[8:], nibbles(le.Uint64(text[8:]), d.same[1]|behind[1], d.show[1]))
+}
+
+// behind has the characters of sixteen that follow the digits of n bytes.
+var behind = func() (t [16][2]uint64) {
+	for n := range 8 {
+		for c := 2 * n; c < 16; c++ {
+			t[n][c/8] |= 0xFF << (c % 8 * 8)
+		}
+	}
+	return t
+}()
+
+// nibbles keeps of eight hex digits, the first in the lowest byte, the bits in show, and the characters in same as they are.
+func nibbles(w, same, show uint64) uint64 {
+	x := (w&(0x0F*ones) + 9*(w>>6&ones)) & show
+	return w&same | digits8(x)&^same
 }
 
 // digitsInto writes the hex digits of the bytes that were masked, always in capitals: whether a hidden byte was zero
 // before must not show in how it is written. The others stay as they are.
-func digitsInto(text []byte, show *frame.Frame, d *decision, quick bool) {
-	if quick && show.Len == 8 && d.sampled {
-		x := le.Uint64(show.Data[:8])
-		text = text[:16]
-		le.PutUint64(text, le.Uint64(text)&d.same[0]|hex(uint32(x))&^d.same[0])
-		le.PutUint64(text[8:], le.Uint64(text[8:])&d.same[1]|hex(uint32(x>>32))&^d.same[1])
-		return
-	}
+func digitsInto(text []byte, show *frame.Frame, d *decision) {
 	for i := range int(show.Len) {
 		if d.personal>>i&1 == 1 {
 			text[2*i], text[2*i+1] = digits[show.Data[i]>>4], digits[show.Data[i]&15]
@@ -127,8 +142,11 @@ func hex(x uint32) uint64 {
 	v = (v | v<<16) & 0x0000FFFF0000FFFF
 	v = (v | v<<8) & 0x00FF00FF00FF00FF
 	v = v>>4&(0x0F*ones) | v&0x000F000F000F000F<<8
-	return v + 0x30*ones + 7*((v+6*ones)>>4&ones)
+	return digits8(v)
 }
+
+// digits8 returns the digits of eight nibbles, each in a byte.
+func digits8(x uint64) uint64 { return x + 0x30*ones + 7*((x+6*ones)>>4&ones) }
 
 // object appends a frame as JSON.
 func (p *pen) object(dst, line []byte, s canlog.Span, f *frame.Frame, d *decision) []byte {
@@ -228,7 +246,7 @@ func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
 	} else {
 		fields := v.plan.Fields(f, p.scratch)
 		for i := range fields {
-			if !p.t.o.safe() || shown(fields[i].Signal, &p.may) {
+			if !p.t.o.safe() || shown(fields[i].Signal, &p.may.Data) {
 				if len(dst) > start {
 					dst = append(dst, ',')
 				}

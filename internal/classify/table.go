@@ -8,16 +8,16 @@ import (
 
 // decision is what the policy says of a frame, in the form that costs least to carry out.
 type decision struct {
-	tag       policy.Tag
 	category  uint8 // index in table.categories
 	technical bool
+	sampled   bool      // holds for every frame like the one it was made of
 	personal  uint64    // bytes, beyond the frame's end too
-	whole     bool      // of a byte that is not kept as it was, no bit may be shown
 	keep      uint64    // bits of the first eight bytes that may be shown
 	same      [2]uint64 // characters of their sixteen hex digits that stay as they were written
+	show      [2]uint64 // keep, a nibble for each of the digits
 	values    []value   // signals to write, of a frame as long as its message
 	text      []byte    // the tag as JSON, up to the values
-	sampled   bool      // holds for every frame like the one it was made of
+	tag       policy.Tag
 }
 
 // value is a signal with its name as JSON.
@@ -111,12 +111,11 @@ func (t *table) decide(ft policy.FrameTag) *decision {
 	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
 	d.text = tagText(nil, d)
 	d.keep = le.Uint64(kept(ft)[:8])
-	d.whole = true
 	for i := range 8 {
+		b, at := d.keep>>(8*i)&0xFF, 16*(i%4)
+		d.show[i/4] |= (b>>4 | b&15<<8) << at
 		if d.personal>>i&1 == 0 {
-			d.same[i/4] |= 0xFFFF << (16 * (i % 4))
-		} else if byte(d.keep>>(8*i)) != 0 {
-			d.whole = false
+			d.same[i/4] |= 0xFFFF << at
 		}
 	}
 	return d

@@ -12,82 +12,118 @@ import (
 
 // worker decides on the frames of a block that need no memory, and writes them. Its Tagger follows nothing.
 type worker struct {
-	t     *table
-	tg    *policy.Tagger
-	q     canlog.Quick
-	line  canlog.Line
-	f     frame.Frame // of the line, once it was needed
-	pen   pen
-	name  []byte // interface of the last frame
-	known map[*verdict]map[uint64]*decision
+	t    *table
+	tg   *policy.Tagger
+	q    canlog.Quick
+	line canlog.Line
+	f    frame.Frame // of the line, once it was needed
+	pen  pen
+	name []byte // interface of the last frame
+
+	quickName uint64 // its canlog.Line.Name, 0 if the line was not of the common form
+	known     map[*verdict]map[uint64]*decision
 }
 
 func newWorker(t *table) *worker {
 	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t), known: map[*verdict]map[uint64]*decision{}}
 }
 
-// do works on one block.
+// do works on one block. A line that is edited keeps its length: candump is masked in a copy of the block, from which lines
+// that do not pass are cut.
 func (k *worker) do(b *block) {
 	b.out, b.lines, b.follow, b.names, b.faults = b.out[:0], b.lines[:0], b.follow[:0], b.names[:0], b.faults[:0]
 	b.count, b.bad, b.dropped, b.frames, b.bytes = 0, 0, 0, 0, 0
 	b.tally.reset()
-	k.name = k.name[:0]
-	write := k.t.o.To == Candump || k.t.o.To == JSONL
-	text, l := b.text, &k.line
-	at, from := 0, 0 // from: lines from here on pass unchanged and are not yet written
-	for at < b.n {
+	k.name, k.quickName = k.name[:0], 0
+	text, l, o := b.text, &k.line, k.t.o
+	var pass []byte // what the lines that pass are taken from
+	if o.To == Candump {
+		if cap(b.out) < len(text) {
+			b.out = make([]byte, 0, len(text))
+		}
+		b.out = b.out[:b.n+canlog.Reach-1]
+		pass = text
+		if !k.t.sieve {
+			pass = b.out
+			copy(pass, text)
+		}
+	}
+	from, to := 0, 0 // b.out[:to] is done, the lines pass[from:at] follow
+	for at := 0; at < b.n; at += l.Next {
 		b.count++
 		quick := k.q.Skim(text[at:], l)
 		if !quick && !k.slowly(text[at:b.n]) {
-			b.out = append(b.out, text[from:at]...)
-			at += l.Next
-			from = at
+			to, from = cut(b.out, pass, from, at, to), at+l.Next
 			if l.Data < 0 {
-				b.fault(text[at-l.Next : at-1])
+				b.fault(text[at : from-1])
 			}
 			continue
 		}
-		if !k.t.o.IDs.pass(l.ID, l.Flags) {
+		if o.IDs.any && !o.IDs.pass(l.ID, l.Flags) {
 			b.dropped++
-			b.out = append(b.out, text[from:at]...)
-			at += l.Next
-			from = at
+			to, from = cut(b.out, pass, from, at, to), at+l.Next
 			continue
 		}
-		if name := text[at+l.Iface : at+l.IfaceEnd]; string(name) != string(k.name) {
-			k.name = append(k.name[:0], name...)
-			b.named(name)
+		if !quick || l.Name != k.quickName {
+			k.named(b, text[at+l.Iface:at+l.IfaceEnd])
 		}
 		if k.t.sieve {
 			b.frames++
 			b.bytes += uint64(l.Len)
-			at += l.Next
 			continue
 		}
-		b.lines = append(b.lines, line{uint32(at), uint32(len(b.out) + at - from)})
+		place := to + at - from
+		if pass == nil {
+			place = len(b.out)
+		}
+		b.lines = append(b.lines, line{uint32(at), uint32(place)})
 		d := k.decision(text[at:], quick)
 		if d == nil {
 			b.follow = append(b.follow, int32(len(b.lines)-1))
-		} else {
-			b.tally.add(l.Time, d, int(l.Len))
-		}
-		if !write {
-			at += l.Next
-			from = at
+			to, from = cut(b.out, pass, from, at, to), at+l.Next
 			continue
 		}
-		if d != nil && k.pen.unchanged(d, l) {
-			at += l.Next
-			continue
+		b.tally.add(l.Time, d, int(l.Len))
+		switch {
+		case o.Only && !d.technical:
+			to, from = cut(b.out, pass, from, at, to), at+l.Next
+		case o.To == JSONL:
+			if quick {
+				l.Frame(text[at:], &k.f)
+			}
+			b.out = k.pen.frame(b.out, text[at:at+l.Next], l.Span, &k.f, d, quick && l.Flags&^frame.Extended == 0)
+		case o.To == Candump && d.sampled && quick:
+			d.hide(pass[at+l.Data:], l.Len)
+		case o.To == Candump:
+			if quick {
+				l.Frame(text[at:], &k.f)
+			}
+			k.pen.hide(pass[at+l.Data:], &k.f, d)
 		}
-		b.out = append(b.out, text[from:at]...)
-		if d != nil && (d.technical || !k.t.o.Only) {
-			b.out = k.write(b.out, text[at:], d, quick)
-		}
-		at += l.Next
-		from = at
 	}
-	b.out = append(b.out, text[from:at]...)
+	if o.To == Candump {
+		b.out = b.out[:cut(b.out, pass, from, b.n, to)]
+	}
+}
+
+// cut moves the lines pass[from:at] to out[to:] and returns their end there. pass may be out itself; nil: nothing is copied.
+func cut(out, pass []byte, from, at, to int) int {
+	if pass == nil {
+		return 0
+	}
+	if from < at && (from != to || &out[0] != &pass[0]) {
+		copy(out[to:], pass[from:at])
+	}
+	return to + at - from
+}
+
+// named takes note of the interface of a line.
+func (k *worker) named(b *block, name []byte) {
+	k.quickName = k.line.Name
+	if string(name) != string(k.name) {
+		k.name = append(k.name[:0], name...)
+		b.named(name)
+	}
 }
 
 // slowly reads a line of any form into the frame, and what a Line has of it.
@@ -171,28 +207,6 @@ func (k *worker) several(v *verdict) *decision {
 // maxKnown bounds the values of switches that are remembered of one message: a message has some dozens, hostile ones all.
 const maxKnown = 1024
 
-// write appends what passes of the line at the beginning of text, which is not as it stands.
-func (k *worker) write(dst, text []byte, d *decision, quick bool) []byte {
-	l := &k.line
-	if quick && d.sampled && k.t.o.To == Candump && l.Len == 8 {
-		at := len(dst)
-		dst = append(dst, text[:l.Next]...)
-		digits := dst[at+l.Data:][:16]
-		x, y := uint64(0x30*ones), uint64(0x30*ones)
-		if !d.whole {
-			v := l.First8(text) & d.keep
-			x, y = hex(uint32(v)), hex(uint32(v>>32))
-		}
-		le.PutUint64(digits, le.Uint64(digits)&d.same[0]|x&^d.same[0])
-		le.PutUint64(digits[8:], le.Uint64(digits[8:])&d.same[1]|y&^d.same[1])
-		return dst
-	}
-	if quick {
-		l.Frame(text, &k.f)
-	}
-	return k.pen.frame(dst, text[:l.Next], l.Span, &k.f, d, quick && l.Flags&^frame.Extended == 0)
-}
-
 // slowly reads a line of any form. The span has Data -1 for a damaged line and 0 for one that is no frame and no damage.
 func slowly(text []byte, f *frame.Frame) (s canlog.Span, ok bool) {
 	n := bytes.IndexByte(text, '\n')
@@ -259,12 +273,9 @@ func (t *table) find(id uint32, flags frame.Flags) *verdict {
 
 // tally counts frames and bytes by category and time.
 type tally struct {
-	entries  []entry
-	from, to time.Duration // the piece of time being counted
-	now      [len(categories)]Count
-	began    bool
-	first    time.Duration
-	last     time.Duration
+	entries []entry
+	from    time.Duration           // beginning of the piece of time being counted, which is a grain long
+	now     [len(categories)]uint64 // frames in the high half, bytes in the low one: of a block both fit
 }
 
 // entry is what a piece of time had of one category.
@@ -280,25 +291,18 @@ const grain = 100 * time.Millisecond
 func (t *tally) reset() { *t = tally{entries: t.entries[:0]} }
 
 func (t *tally) add(at time.Duration, d *decision, n int) {
-	if at < t.from || at >= t.to {
+	if uint64(at-t.from) >= uint64(grain) {
 		t.close()
-		if !t.began {
-			t.began, t.first = true, at
-		}
 		t.from = at - at%grain
-		t.to = t.from + grain
 	}
-	t.last = at
-	c := &t.now[d.category]
-	c.Frames++
-	c.Bytes += uint64(n)
+	t.now[d.category] += 1<<32 | uint64(n)
 }
 
 func (t *tally) close() {
-	for i := range t.now {
-		if t.now[i].Frames > 0 {
-			t.entries = append(t.entries, entry{t.from, uint8(i), t.now[i]})
-			t.now[i] = Count{}
+	for i, n := range t.now {
+		if n > 0 {
+			t.entries = append(t.entries, entry{t.from, uint8(i), Count{n >> 32, n & (1<<32 - 1)}})
+			t.now[i] = 0
 		}
 	}
 }
