@@ -31,7 +31,7 @@ func reordered(frames [][]byte, ext bool) []byte {
 			parts[n] = f
 		}
 	}
-	if first == nil || len(first) < 3 {
+	if len(first) < 3 {
 		return nil
 	}
 	want := int(first[0]&0xF)<<8 | int(first[1])

@@ -82,7 +82,6 @@ type Bus struct {
 type transit struct {
 	f     frame.Frame
 	to    Side
-	both  bool // for both sides
 	ready time.Duration
 	seq   uint64
 }

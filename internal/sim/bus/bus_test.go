@@ -178,9 +178,8 @@ func TestServe(t *testing.T) {
 			}
 			done <- err
 		}()
-		began := time.Now()
 		for _, way := range []struct{ from, to link.Link }{{here, there}, {there, here}} {
-			began = time.Now()
+			began := time.Now()
 			require.NoError(t, way.from.Send(t.Context(), frame.New(0x7DF, 0, 2, 1, 0)))
 			for range 2 {
 				f, err := way.to.Recv(t.Context())
