@@ -161,6 +161,12 @@ func (s *Signal) among(known map[*Signal]uint64) bool {
 	return s.Under == nil || s.Under.among(known) && s.selected(known[s.Under])
 }
 
+// Field returns the signal as the Plan of its message has it.
+func (s *Signal) Field() Field { return newField(s) }
+
+// Bits is the raw value of an active field of a message of at most eight bytes.
+func (d *Field) Bits(w *Words) uint64 { return w[d.big&1] >> (d.shift & 63) & d.mask }
+
 func newField(s *Signal) Field {
 	f := Field{Signal: s, step: step{mask: ^uint64(0) >> (64 - s.Size), factor: s.scale.factor, add: s.scale.add}}
 	if s.BigEndian {

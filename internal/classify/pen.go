@@ -219,14 +219,10 @@ var kinds = []struct {
 
 // values appends the signals of a broadcast frame. f is masked where it must be.
 func (p *pen) values(dst []byte, f *frame.Frame, d *decision) []byte {
-	var v *verdict
 	if f.Flags&(frame.Remote|frame.Error|frame.Legacy) != 0 {
 		return dst
-	} else if f.Is(frame.Extended) {
-		v = p.t.ext[f.ID]
-	} else {
-		v = p.t.std[f.ID&frame.MaxStandardID]
 	}
+	v := p.t.find(f.ID, f.Flags)
 	if v == nil || v.message == nil || int(f.Len) < v.message.Length {
 		return dst
 	}

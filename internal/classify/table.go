@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"math/bits"
+
 	"obdgate/dbc"
 	"obdgate/internal/frame"
 	"obdgate/internal/policy"
@@ -30,11 +32,11 @@ type value struct {
 // verdict is how the frames of one identifier are decided.
 type verdict struct {
 	how      how
-	length   uint8       // shorter frames are unknown
-	fixed    *decision   // always
-	by       *dbc.Signal // switched
-	when     []*decision
-	switches []*dbc.Signal // several
+	length   uint8     // shorter frames are unknown
+	number   int       // several: place in worker.known
+	fixed    *decision // always
+	switches []dbc.Field
+	when     []*decision // switched: by value
 	message  *dbc.Message
 	plan     *dbc.Plan
 	keys     map[*dbc.Signal]value // all signals, for frames that are worked out one by one
@@ -56,9 +58,10 @@ const (
 type table struct {
 	o         *Options
 	std       [frame.MaxStandardID + 1]*verdict
-	ext       map[uint32]*verdict
+	ext       extended
 	unknown   *decision
 	unknownAs *verdict
+	several   int  // verdicts of that kind
 	most      int  // signals of any message
 	sieve     bool // lines pass as they are or not at all, whatever is in them: nothing needs to be decided
 }
@@ -67,7 +70,7 @@ type table struct {
 const tester = 0xF1
 
 func newTable(o *Options) *table {
-	t := &table{o: o, ext: map[uint32]*verdict{}, sieve: o.To == Candump && !o.safe()}
+	t := &table{o: o, ext: newExtended(o.DB), sieve: o.To == Candump && !o.safe()}
 	if o.IDs == nil {
 		o.IDs = &IDs{}
 	}
@@ -84,12 +87,53 @@ func newTable(o *Options) *table {
 		for _, m := range o.DB.Messages() {
 			t.most = max(t.most, len(m.Signals))
 			if m.Extended {
-				t.ext[m.ID] = t.verdict(tg, m.ID, frame.Extended)
+				t.ext.put(m.ID, t.verdict(tg, m.ID, frame.Extended))
 			}
 		}
 	}
 	return t
 }
+
+// find returns the verdict on an identifier, nil for a 29-bit one that no database names.
+func (t *table) find(id uint32, flags frame.Flags) *verdict {
+	if flags&frame.Extended == 0 {
+		return t.std[id&frame.MaxStandardID]
+	}
+	return t.ext.find(id)
+}
+
+// extended has the verdicts on 29-bit identifiers, in a hash table that is at most half full. It is small enough for the
+// nearest cache, and an identifier is nearly always found at the first look.
+type extended struct {
+	slots []slot
+	shift uint8
+}
+
+type slot struct {
+	id uint32
+	v  *verdict // nil: free
+}
+
+func newExtended(db *dbc.Database) extended {
+	n := 0
+	if db != nil {
+		n = len(db.Messages())
+	}
+	size := bits.Len(uint(n)) + 1
+	return extended{make([]slot, 1<<size), uint8(32 - size)}
+}
+
+// slot returns the place of an identifier, or the free one where it would be.
+func (x *extended) slot(id uint32) *slot {
+	for at := id * 0x9E3779B1 >> x.shift; ; at++ { // Knuth's multiplicative hash
+		if s := &x.slots[at&uint32(len(x.slots)-1)]; s.v == nil || s.id == id {
+			return s
+		}
+	}
+}
+
+func (x *extended) find(id uint32) *verdict   { return x.slot(id).v }
+func (x *extended) put(id uint32, v *verdict) { *x.slot(id) = slot{id, v} }
 
 // category returns the index of a category; one nobody knows counts as unclassified.
 func (t *table) category(c policy.Category) uint8 {
@@ -173,11 +217,14 @@ func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdic
 	case v.how == maybe:
 		v.how = ask
 	case by == nil:
-		if v.how, v.switches = several, allSwitches(m); v.switches == nil {
+		v.how, v.number = several, t.several
+		if v.switches = allSwitches(m); v.switches == nil {
 			v.how = ask
+		} else {
+			t.several++
 		}
 	default:
-		v.how, v.by = switched, by
+		v.how, v.switches = switched, []dbc.Field{by.Field()}
 		places := bitPlaces(by)
 		for n := range 1 << by.Size {
 			g := f
@@ -241,15 +288,15 @@ func onlySwitch(m *dbc.Message) *dbc.Signal {
 }
 
 // allSwitches returns the message's switches, nil when their values together need more than 64 bits.
-func allSwitches(m *dbc.Message) (out []*dbc.Signal) {
-	bits := 0
+func allSwitches(m *dbc.Message) (out []dbc.Field) {
+	size := 0
 	for _, s := range m.Signals {
 		if s.Switch {
-			out = append(out, s)
-			bits += s.Size
+			out = append(out, s.Field())
+			size += s.Size
 		}
 	}
-	if bits > 64 {
+	if size > 64 {
 		return nil
 	}
 	return out

@@ -3,8 +3,10 @@ package classify
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 	"time"
 
+	"obdgate/dbc"
 	"obdgate/internal/canlog"
 	"obdgate/internal/frame"
 	"obdgate/internal/policy"
@@ -20,12 +22,12 @@ type worker struct {
 	pen  pen
 	name []byte // interface of the last frame
 
-	quickName uint64 // its canlog.Line.Name, 0 if the line was not of the common form
-	known     map[*verdict]map[uint64]*decision
+	quickName uint64                 // its canlog.Line.Name, 0 if the line was not of the common form
+	known     []map[uint64]*decision // by verdict.number, then by the values of the switches
 }
 
 func newWorker(t *table) *worker {
-	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t), known: map[*verdict]map[uint64]*decision{}}
+	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t), known: make([]map[uint64]*decision, t.several)}
 }
 
 // do works on one block. A line that is edited keeps its length: candump is masked in a copy of the block, from which lines
@@ -77,8 +79,14 @@ func (k *worker) do(b *block) {
 			place = len(b.out)
 		}
 		b.lines = append(b.lines, line{uint32(at), uint32(place)})
-		d := k.decision(text[at:], quick)
-		if d == nil {
+		var v *verdict
+		if quick && l.Flags&^frame.Extended == 0 {
+			v = k.t.find(l.ID, l.Flags)
+		}
+		var d *decision
+		if v != nil && v.how == always && l.Len >= v.length { // nearly all
+			d = v.fixed
+		} else if d = k.decision(v, text[at:], quick); d == nil {
 			b.follow = append(b.follow, int32(len(b.lines)-1))
 			to, from = cut(b.out, pass, from, at, to), at+l.Next
 			continue
@@ -134,39 +142,37 @@ func (k *worker) slowly(text []byte) bool {
 	return ok
 }
 
-// decision on the line at the beginning of text; nil: it is or may be part of a conversation. The frame is made only where
-// its data decide.
-func (k *worker) decision(text []byte, quick bool) *decision {
+// decision on the line at the beginning of text, whose identifier has the verdict v (nil: none, or not quick to find); nil:
+// it is or may be part of a conversation. The frame is made only where its data decide.
+func (k *worker) decision(v *verdict, text []byte, quick bool) *decision {
 	l := &k.line
-	if quick && l.Flags&^frame.Extended == 0 {
-		if v := k.t.find(l.ID, l.Flags); v != nil {
-			switch v.how {
-			case always:
-				if l.Len < v.length {
-					return k.t.unknown
-				}
-				return v.fixed
-			case switched, several:
-				if l.Len < v.length {
-					return k.t.unknown
-				}
-				l.Frame(text, &k.f)
-				if v.how == several {
-					return k.several(v)
-				}
-				raw, _ := v.by.Raw(&k.f)
-				return v.when[raw]
-			case maybe:
-				if l.Len > 0 && byte(l.First8(text)) == tester {
-					return nil
-				}
-				if l.Len < v.length {
-					return k.t.unknown
-				}
-				return v.fixed
-			case follow:
+	if v != nil {
+		switch v.how {
+		case always:
+			if l.Len < v.length {
+				return k.t.unknown
+			}
+			return v.fixed
+		case switched, several:
+			if l.Len < v.length {
+				return k.t.unknown
+			}
+			data := l.First8(text)
+			w := dbc.Words{data, bits.ReverseBytes64(data)}
+			if v.how == several {
+				return k.several(v, &w)
+			}
+			return v.when[v.switches[0].Bits(&w)]
+		case maybe:
+			if l.Len > 0 && byte(l.First8(text)) == tester {
 				return nil
 			}
+			if l.Len < v.length {
+				return k.t.unknown
+			}
+			return v.fixed
+		case follow:
+			return nil
 		}
 	}
 	if quick {
@@ -181,22 +187,23 @@ func (k *worker) decision(text []byte, quick bool) *decision {
 
 // several decides on a frame as long as its message, which has more than one switch, by their values: what was worked out
 // once is remembered.
-func (k *worker) several(v *verdict) *decision {
+func (k *worker) several(v *verdict, w *dbc.Words) *decision {
 	key := uint64(0)
-	for _, s := range v.switches {
-		raw, _ := s.Raw(&k.f)
-		key = key<<s.Size | raw
+	for i := range v.switches {
+		s := &v.switches[i]
+		key = key<<s.Signal.Size | s.Bits(w)
 	}
-	known := k.known[v]
+	known := k.known[v.number]
 	if d := known[key]; d != nil {
 		return d
 	}
-	g := frame.Frame{ID: k.f.ID, Flags: k.f.Flags, Len: 8, Data: k.f.Data}
+	g := frame.Frame{ID: k.line.ID, Flags: k.line.Flags, Len: 8}
+	le.PutUint64(g.Data[:], w[0])
 	ft, _ := k.tg.Alone(&g)
 	d := k.t.sample(ft, v, &g)
 	if known == nil {
 		known = map[uint64]*decision{}
-		k.known[v] = known
+		k.known[v.number] = known
 	}
 	if len(known) < maxKnown {
 		known[key] = d
@@ -261,14 +268,6 @@ func (b *block) fault(line []byte) {
 	var f frame.Frame
 	_, err := canlog.Parse(bytes.TrimSpace(line), &f)
 	b.faults = append(b.faults, canlog.Fault{Line: b.count, Err: err})
-}
-
-// find returns the verdict on an identifier, nil for a 29-bit one that no database names.
-func (t *table) find(id uint32, flags frame.Flags) *verdict {
-	if flags&frame.Extended == 0 {
-		return t.std[id&frame.MaxStandardID]
-	}
-	return t.ext[id]
 }
 
 // tally counts frames and bytes by category and time.
