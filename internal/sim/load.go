@@ -61,7 +61,7 @@ func Load(nameOrPath string) (*Vehicle, error) {
 // and addresses that no bus has are ErrVehicle with their line.
 func Parse(file string, data []byte) (*Vehicle, error) {
 	var s Spec
-	if err := yaml.UnmarshalWithOptions(data, &s, yaml.Strict()); err != nil {
+	if err := unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("%w %s: %s", ErrVehicle, file, strings.TrimSpace(yaml.FormatError(err, false, true)))
 	}
 	v, err := build(s)
@@ -97,6 +97,17 @@ func because(what string, err error) error {
 		return errors.New(what)
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// unmarshal decodes strictly. The YAML library panics on some malformed files (a tag where a list should stand); that is a
+// fault of the file.
+func unmarshal(data []byte, s *Spec) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the file is not well-formed YAML")
+		}
+	}()
+	return yaml.UnmarshalWithOptions(data, s, yaml.Strict())
 }
 
 // lineOf finds the line of a YAML path, or of its nearest ancestor that is in the file.

@@ -199,6 +199,7 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	f.Add([]byte("name: A\nbus: {bits: 0}\necus:\n  - name: A\n    addresses:\n     ! #0\n")) // a tag where a list should stand
 	f.Fuzz(func(t *testing.T, data []byte) {
 		v, err := sim.Parse("x.yaml", data)
 		if err != nil {
