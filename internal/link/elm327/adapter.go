@@ -111,7 +111,10 @@ func (a *adapter) ready(w settings) error {
 			}
 		}
 		err := a.apply(w)
-		if err == nil && !a.lost && !a.dirty {
+		if err == nil && a.dirty {
+			err = a.resync()
+		}
+		if err == nil && !a.lost {
 			return nil
 		}
 		if errors.Is(err, link.ErrUnsupported) || errors.Is(err, link.ErrGone) || try == 1 {
@@ -323,12 +326,12 @@ func (a *adapter) mark(heard *bool) (bool, error) {
 		*heard = *heard || a.rep.any
 		a.lost = a.lost || a.rep.status.has(LowVoltageReset)
 		switch {
-		case errors.Is(err, errTimeout):
-			return false, nil
-		case err != nil:
+		case err != nil && !errors.Is(err, errTimeout):
 			return false, err
 		case a.isBanner(a.rep.first()):
-			return true, nil
+			return true, nil // with its prompt lost, too: one that comes after all answers nothing, see reply.feed
+		case err != nil:
+			return false, nil
 		}
 		a.rep.begin("ATI")
 	}
@@ -351,7 +354,8 @@ func (a *adapter) forget() {
 }
 
 // at runs an AT command and returns its status set. One that is not understood is repeated once, since noise also makes
-// a "?". A reply that is no reply to an AT command (a line of data) means that we are out of step.
+// a "?". An OK whose prompt is lost is an OK; the next command finds the prompt first. A reply that is no reply to an AT
+// command (a line of data) means that we are out of step.
 func (a *adapter) at(cmd string) (statusSet, error) {
 	puzzled := false
 	for try := 0; ; try++ {
@@ -364,6 +368,8 @@ func (a *adapter) at(cmd string) (statusSet, error) {
 		a.noisy = a.noisy || err == nil && (a.rep.blurred() || puzzled && a.rep.status.has(OK))
 		puzzled = a.rep.status.has(NotUnderstood)
 		switch {
+		case err != nil && a.rep.status.has(OK) && !a.rep.status.reset():
+			return a.rep.status, nil
 		case try > 0 && err != nil:
 			return 0, fmt.Errorf("%w: %s is not answered in time", link.ErrGarbled, cmd)
 		case try > 0:

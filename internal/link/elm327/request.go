@@ -75,7 +75,7 @@ func (l *Link) serve(j *job) ([]frame.Frame, error) {
 				return nil, err
 			}
 			return frames, err
-		case errors.Is(err, link.ErrUnsupported), worst == nil:
+		case worst == nil, errors.Is(err, link.ErrGarbled), errors.Is(err, link.ErrUnsupported) && !errors.Is(worst, link.ErrGarbled):
 			worst = err
 		}
 	}
@@ -115,11 +115,12 @@ func (l *Link) found(p protocol, k kind, frames []frame.Frame) error {
 	return nil
 }
 
-// silent says what a search that found nothing means to a technician.
+// silent says what a search that found nothing means to a technician. What was lost between adapter and computer on one of
+// the protocols says nothing about the vehicle, and stays what it is.
 func (l *Link) silent(err error) error {
 	var se *statusError
 	switch {
-	case errors.Is(err, link.ErrUnsupported), errors.Is(err, errTooSlow):
+	case errors.Is(err, link.ErrUnsupported), errors.Is(err, link.ErrGarbled):
 		return err
 	case errors.As(err, &se) && (se.status == BusError || se.status == FeedbackError || se.status == CANFatal || se.status == BusBusy):
 		return err
@@ -260,7 +261,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			continue
 		case o.status.has(NotUnderstood) && in && try > 0:
 			a.can.noPX = true
-			try--
+			try, faults = -1, 0 // it was the way of asking: the question has not been put yet
 			continue
 		case o.status.has(NotUnderstood):
 			o.bad = errRefused

@@ -204,6 +204,58 @@ func TestNoVehicle(t *testing.T) {
 	}
 }
 
+// A protocol on which the question or its answer was lost between adapter and computer is not one on which nobody answers:
+// that is told, so that the caller asks again, and not that there is no vehicle. It makes no difference which protocol that
+// was, and what the other one came to.
+func TestLossInASearchIsNoSilence(t *testing.T) {
+	const lost = "NO DATA\r\r" // without its prompt
+	for _, c := range []struct {
+		name    string
+		replies map[string]string // by protocol command, or of a command by itself
+	}{
+		{"the answer on the first", map[string]string{"ATTP6": lost}},
+		{"the answer on the second", map[string]string{"ATTP8": lost}},
+		{"the answer on the second, the bus of the first at fault", map[string]string{"ATTP6": "CAN ERROR\r\r>", "ATTP8": lost}},
+		{"the answer on the first, the second not to be had", map[string]string{"ATTP6": lost, "TP8": "?\r\r>"}},
+		{"a setting of the first", map[string]string{"ATST0E": "O"}},
+		{"a setting of the first, the bus of the second at fault", map[string]string{"ATST0E": "O", "ATTP8": "CAN ERROR\r\r>"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			proto, healed := "", false
+			chip := newChip(func(cmd string, nth int) (say, bool) {
+				text, ok := "", false
+				switch {
+				case healed:
+					return say{text: support}, cmd == "0100"
+				case cmd == "ATTP8", cmd == "ATSP8":
+					proto = "ATTP8"
+					text, ok = c.replies["TP8"]
+				case strings.HasPrefix(cmd, "ATTP"):
+					proto = cmd
+				case cmd == "ATST0E" && nth < 4:
+					text, ok = c.replies[cmd]
+				case cmd == "0100":
+					text, ok = c.replies[proto]
+				}
+				return say{text: text}, ok
+			})
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				frames, errs := ask(t, l, askSupport)
+				require.Empty(t, frames)
+				require.Len(t, errs, 1)
+				require.ErrorIs(t, errs[0], link.ErrGarbled)
+				require.NotErrorIs(t, errs[0], link.ErrNoVehicle)
+				chip.mu.Lock()
+				healed = true
+				chip.mu.Unlock()
+				frames, errs = ask(t, l, askSupport)
+				require.Empty(t, errs)
+				require.Len(t, frames, 2)
+			})
+		})
+	}
+}
+
 // An answer that comes when nobody waits any more must not answer the next question.
 func TestLateAnswersAreDropped(t *testing.T) {
 	chip := newChip(func(cmd string, nth int) (say, bool) {

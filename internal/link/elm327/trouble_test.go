@@ -1,6 +1,7 @@
 package elm327
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,19 @@ func TestTroubleWithSettings(t *testing.T) {
 		{"nothing", once("", "", 0), []string{"ATSH7E0", "010C"}},
 		{"noise", once("ATSH7E0", "?\r\r>", 0), []string{"ATSH7E0", "ATSH7E0", "010C", "010C"}}, // a lost character: twice alike
 		{"an answer out of step", once("ATSH7E0", support, 0), []string{"ATI", "ATSH7E0", "010C"}},
-		{"a lost prompt", once("ATSH7E0", "OK\r", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
+		{"a lost prompt", once("ATSH7E0", "OK\r", 0), []string{"ATSH7E0", "ATI", "010C"}},
+		{"half an answer", once("ATSH7E0", "O", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
+		{"prompt after prompt lost", func(cmd string, nth int) (say, bool) {
+			switch {
+			case cmd == "ATSH7E0":
+				return say{text: "OK\r"}, true
+			case cmd == "ATI" && nth == 1: // the first was while opening
+				return say{text: "ELM327 v1.4b\r"}, true
+			case cmd == "010C":
+				return say{text: engine}, true
+			}
+			return say{text: support}, cmd == "0100"
+		}, []string{"ATSH7E0", "ATI", "010C"}},
 		{"a lost answer", once("ATSH7E0", "", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
 		{"a late answer", once("ATSH7E0", "OK\r\r>", 1100*time.Millisecond), []string{"ATI", "ATSH7E0", "010C"}},
 		{"a supply dip", once("ATSH7E0", "LV RESET\r\r>", 0), []string{"ATTP6", "ATSH7E0", "010C"}},
@@ -113,6 +126,31 @@ func TestRefusedCommands(t *testing.T) {
 		require.ErrorIs(t, errs[0], link.ErrUnsupported)
 		require.ErrorContains(t, errs[0], "refuses ATSP")
 	})
+}
+
+// Learning that STPX is not there costs the question none of its attempts: one fault behind it, and the vehicle is found.
+func TestRefusedSTPXCostsNoAttempt(t *testing.T) {
+	for _, fault := range []string{"UNABLE TO CONNECT\r\r>", "NO DATA\r\r>", "NO DATA\r\r"} {
+		proto := ""
+		chip := newChip(func(cmd string, nth int) (say, bool) {
+			switch {
+			case strings.HasPrefix(cmd, "ATTP"):
+				proto = cmd
+			case cmd == "STI":
+				return say{text: "STN1110 v4.2.0\r\r>"}, true
+			case cmd == "0100" && nth == 0:
+				return say{text: fault}, true
+			case cmd == "0100" && proto == "ATTP6":
+				return say{text: support}, true
+			}
+			return say{}, false
+		})
+		bubble(t, chip, func(t *testing.T, l *Link) {
+			frames, errs := ask(t, l, askSupport)
+			require.Empty(t, errs, fault)
+			require.Len(t, frames, 2, fault)
+		})
+	}
 }
 
 // An adapter that never stops talking is left after a stated time.
