@@ -33,6 +33,7 @@ const (
 type Options struct {
 	Policy *policy.Policy // nil is not allowed
 	DB     *dbc.Database  // nil: every broadcast frame is unclassified
+	Makers policy.Makers  // whose vehicle it is, a VIN of the recording tells; zero: the standard's conversations only
 	IDs    *IDs           // only some identifiers; nil: all
 	To     Format
 	Only   bool // leave out frames that are not technical; implies Mask, because a technical frame may have padding
@@ -42,6 +43,11 @@ type Options struct {
 	Progress func(read int64) // called now and then with the bytes read so far; nil = not
 
 	block int // bytes of a block; 0 = blockSize. The tests use small ones.
+}
+
+// tagger makes one of the Taggers of a run: all of them know the same.
+func (o *Options) tagger() *policy.Tagger {
+	return policy.NewTagger(o.Policy, o.DB, policy.WithMakers(o.Makers))
 }
 
 // safe reports whether what is written may leave the house.

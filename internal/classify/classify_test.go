@@ -19,6 +19,7 @@ import (
 	"obdgate/internal/canlog/pcapng"
 	"obdgate/internal/classify/loggen"
 	"obdgate/internal/frame"
+	"obdgate/internal/isotp"
 	_ "obdgate/internal/pinned"
 	"obdgate/internal/policy"
 
@@ -75,7 +76,7 @@ func marks(id int, signals ...string) (out string) {
 
 // plainly is the obvious way: one line after the other through one Tagger.
 func plainly(t require.TestingT, log []byte, o Options) (out []byte, all Count, faults []int) {
-	tg := policy.NewTagger(o.Policy, o.DB)
+	tg := o.tagger()
 	var lines [][]byte
 	emit := func(f *frame.Frame, ft policy.FrameTag) {
 		line := lines[0]
@@ -157,6 +158,20 @@ var conversation = []string{
 	"7E8#215A5A5A4344304E", "7E8#2257303030303031", "7E8#2257303030303031", "7E8#0341054142434445", "7E0#0322D10D00000000", "7E8#0562D10D12345555",
 	"6F1#1203220101", "612#F1056201011234FF", "612#F110", "600#F10341057301020304", "600#000341057301020304", "18DA10F1#02090200",
 	"18DAF110#1014490201575657", "18DAF110#215A5A5A4344304E", "18DAF110#2257303030303031", "7E8#10",
+	"714#0322220300000000", "77E#0662220301020355", "77E#0341054155555555", "77E#100A622203010203", "714#3000000000000000", "77E#21040506070899AA",
+	"7E0#0209020000000000", "7E8#10144902015A5A5A", "7E0#3000000000000000", "7E8#215A5A5A4344304E", "7E8#2257303030303031",
+	"714#0322F18700000000", "77E#0762F18741424344",
+}
+
+// makers know of Volkswagens: one control unit, and where its mileage stands.
+var makers = policy.Makers{
+	All: []isotp.Address{{Tx: 0x714, Rx: 0x77E}},
+	Of: func(wmi string) (m policy.Maker) {
+		if wmi == "WVW" {
+			m.Places = []policy.Place{{Addr: isotp.Address{Tx: 0x714, Rx: 0x77E}, Question: []byte{0x22, 0x22, 0x03}, Width: 3, Key: "odometer.22.2203"}}
+		}
+		return m
+	},
 }
 
 // drawLog draws a recording: broadcast, conversations, long frames, damage, odd spelling.
@@ -218,7 +233,7 @@ func TestManyWorkersAreOneTagger(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		log := drawLog(t, db.Messages())
 		ids := ""
-		o := Options{Policy: p, DB: db, To: Candump, Workers: rapid.IntRange(1, 3).Draw(t, "workers"), block: rapid.SampledFrom([]int{300, 500, 2000, 1 << 20}).Draw(t, "block")}
+		o := Options{Policy: p, DB: db, Makers: makers, To: Candump, Workers: rapid.IntRange(1, 3).Draw(t, "workers"), block: rapid.SampledFrom([]int{300, 500, 2000, 1 << 20}).Draw(t, "block")}
 		switch rapid.IntRange(0, 2).Draw(t, "what") {
 		case 1:
 			o.Mask = true
@@ -287,7 +302,7 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 	p, db := rules(t), buses(t)
 	rapid.Check(t, func(t *rapid.T) {
 		log := drawLog(t, db.Messages())
-		tg := policy.NewTagger(p, db)
+		tg := policy.NewTagger(p, db, policy.WithMakers(makers))
 		lines := bytes.SplitAfter(log, []byte("\n"))
 		other := make([][]byte, len(lines))
 		type place struct{ line, data int }
@@ -333,7 +348,7 @@ func TestPersonalBytesChangeNothing(t *testing.T) {
 		tg.Flush(emit)
 		for _, o := range []Options{{Mask: true}, {Only: true}} {
 			for _, o.To = range []Format{Candump, JSONL, PCAPNG} {
-				o.Policy, o.DB, o.block = p, db, 700
+				o.Policy, o.DB, o.Makers, o.block = p, db, makers, 700
 				a, sa := run(t, log, o)
 				b, sb := run(t, bytes.Join(other, nil), o)
 				require.Equal(t, a, b)
@@ -349,7 +364,7 @@ func transport(f *frame.Frame, i int) bool {
 	if f.Is(frame.Legacy) {
 		return i < 3
 	}
-	diagnostic := f.Flags&frame.Extended == 0 && (f.ID >= 0x600 && f.ID <= 0x6FF || f.ID >= 0x7DF && f.ID <= 0x7EF) || f.ID&0x1FFF0000 == 0x18DA0000
+	diagnostic := f.Flags&frame.Extended == 0 && (f.ID >= 0x600 && f.ID <= 0x6FF || f.ID >= 0x7DF && f.ID <= 0x7EF || f.ID == 0x714 || f.ID == 0x77E) || f.ID&0x1FFF0000 == 0x18DA0000
 	return diagnostic && i < 4
 }
 

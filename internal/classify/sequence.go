@@ -57,7 +57,7 @@ func newSequence(t *table, w io.Writer) *sequence {
 	if w == nil {
 		w = io.Discard
 	}
-	s := &sequence{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), w: bufio.NewWriterSize(w, 64<<10), pen: newPen(t), held: make([]heldLine, 64)}
+	s := &sequence{t: t, tg: t.o.tagger(), w: bufio.NewWriterSize(w, 64<<10), pen: newPen(t), held: make([]heldLine, 64)}
 	s.emit = s.decided
 	return s
 }

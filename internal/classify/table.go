@@ -77,7 +77,7 @@ func newTable(o *Options) *table {
 	if t.sieve {
 		return t
 	}
-	tg := policy.NewTagger(o.Policy, o.DB)
+	tg := o.tagger()
 	t.unknown = t.decide(policy.FrameTag{Personal: ^uint64(0)})
 	t.unknownAs = &verdict{fixed: t.unknown}
 	for id := range uint32(len(t.std)) {

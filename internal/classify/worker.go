@@ -27,7 +27,7 @@ type worker struct {
 }
 
 func newWorker(t *table) *worker {
-	return &worker{t: t, tg: policy.NewTagger(t.o.Policy, t.o.DB), pen: newPen(t), known: make([]map[uint64]*decision, t.several)}
+	return &worker{t: t, tg: t.o.tagger(), pen: newPen(t), known: make([]map[uint64]*decision, t.several)}
 }
 
 // do works on one block. A line that is edited keeps its length: candump is masked in a copy of the block, from which lines

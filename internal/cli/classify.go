@@ -13,6 +13,7 @@ import (
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
 	"obdgate/internal/report"
+	"obdgate/internal/scan"
 
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
@@ -42,6 +43,9 @@ interfaces, identifiers and times; lines that pass unchanged are copied as they 
 
 --ids 7E8,18DAF110 lets only these identifiers pass, --ids not:7E8 all but these; frames left out count nowhere. With
 --to candump alone, the other lines are copied byte for byte.
+
+A maker's own control units (710 and 77A are Volkswagen's) and places of the mileage are known from the recording's first VIN
+on, once the tester has asked there; before that such frames are personal.
 
 Damaged lines are counted, told and never written. The exit code is then 65, and all else is done.
 
@@ -104,7 +108,7 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {
 		fmt.Fprintln(p.Err, p.words.T("classify.no-database"))
 	}
-	run := classify.Options{Policy: rules, DB: signals, To: to, Only: o.only != "", Mask: o.mask != ""}
+	run := classify.Options{Policy: rules, DB: signals, Makers: scan.Makers(), To: to, Only: o.only != "", Mask: o.mask != ""}
 	if o.ids != "" {
 		run.IDs = ids
 	}

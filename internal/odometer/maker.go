@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,6 +66,9 @@ var makers = sync.OnceValue(func() []Row {
 	}
 	return out
 })
+
+// Rows returns every place of every make, in the table's order. The slice is the caller's.
+func Rows() []Row { return slices.Clone(makers()) }
 
 func must(err error) {
 	if err != nil {

@@ -78,6 +78,13 @@ func (t *Tagger) step(f *frame.Frame) (ft FrameTag, wait bool) {
 		return t.special(f), false
 	}
 	r := t.role(f)
+	if t.makers != nil {
+		if m := t.makers.role(f); m != none {
+			if r = m; (r == fromECU || r == fromOther) && !t.spokenTo(f, r) {
+				return t.plain(f), false
+			}
+		}
+	}
 	if r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1 || !t.asked[f.ID&0xFF].has(f.Bus)) {
 		return t.plain(f), false
 	}
@@ -109,6 +116,9 @@ func (t *Tagger) role(f *frame.Frame) role {
 func (t *Tagger) Alone(f *frame.Frame) (ft FrameTag, ok bool) {
 	if f.Flags&(frame.Legacy|frame.Error|frame.Remote) != 0 {
 		return t.special(f), true
+	}
+	if t.makers != nil && t.makers.perhaps(f) {
+		return FrameTag{}, false
 	}
 	if r := t.role(f); r == none || r == fromExt && (f.Len == 0 || f.Data[0] != testerF1) {
 		return t.plain(f), true
@@ -254,11 +264,13 @@ func (t *Tagger) repeat(s *session, f *frame.Frame) {
 
 // session finds the conversation of a sender, forgetting the one unheard for longest when there are too many.
 func (t *Tagger) session(key uint64, r role, ext bool, addr byte) *session {
-	if s := t.sessions[key]; s != nil {
+	s := t.sessions[key]
+	switch {
+	case s != nil && s.role == r:
 		return s
-	}
-	var s *session
-	if len(t.sessions) >= maxSessions {
+	case s != nil: // what was learned of the identifier has changed
+		t.lose(s)
+	case len(t.sessions) >= maxSessions:
 		for _, o := range t.sessions {
 			if s == nil || o.used < s.used {
 				s = o
@@ -266,7 +278,7 @@ func (t *Tagger) session(key uint64, r role, ext bool, addr byte) *session {
 		}
 		t.lose(s)
 		delete(t.sessions, s.key)
-	} else {
+	default:
 		s = &session{}
 	}
 	*s = session{key: key, role: r, ext: ext, rx: isotp.NewReceiver(isotp.Config{Ext: ext, Target: addr, Passive: true}, nil)}
@@ -290,6 +302,9 @@ func (t *Tagger) classify(s *session, f *frame.Frame, msg []byte) marks {
 	q := t.questionOf(s, f, msg)
 	t.l.answer(m, msg, q)
 	t.expected(s, m, msg, q)
+	if t.makers != nil && q != nil {
+		t.learn(s, f, m, msg)
+	}
 	return m
 }
 
@@ -334,6 +349,13 @@ func (t *Tagger) answerer(s *session, f *frame.Frame) (key uint64, r role, ext b
 		return sessionKey(f.ID+8, false, f.Bus, false, 0), fromECU, false, 0, true
 	}
 	k, ok := t.pair[s.key&^(0xFF<<32)]
+	if t.makers != nil {
+		if v := t.makers.buses[f.Bus].knows; v != nil {
+			if own, has := v.pair[s.key&^(0xFF<<32)]; has {
+				k, ok = own, true
+			}
+		}
+	}
 	if !ok {
 		return 0, 0, false, 0, false
 	}

@@ -34,24 +34,34 @@ func (t *Tagger) Expect(places ...Place) {
 			continue
 		}
 		t.Follow(p.Addr)
-		q := ask(p.Question, 1)
-		if q.n != 1 {
-			continue
+		if key, known, ok := t.place(p); ok {
+			if t.places == nil {
+				t.places = map[uint64][]knownPlace{}
+			}
+			t.places[key] = append(t.places[key], known)
 		}
-		tag := t.l.p.TagKey(p.Key)
-		if _, known := t.l.ids[tag]; !known {
-			t.l = t.l.with(tag)
-		}
-		head := len(p.Question)
-		key := sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, p.Addr.Ext, p.Addr.RxTarget)
-		if !p.Addr.Ext {
-			key = sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, false, 0)
-		}
-		if t.places == nil {
-			t.places = map[uint64][]knownPlace{}
-		}
-		t.places[key] = append(t.places[key], knownPlace{q.service, q.ids[0], head, head + p.Offset, head + p.Offset + p.Width, t.l.ids[tag]})
 	}
+}
+
+// place compiles a place under the key of the conversation its answer belongs to, on bus 0.
+func (t *Tagger) place(p Place) (key uint64, known knownPlace, ok bool) {
+	if n := len(p.Question); n < 2 || n > 3 || p.Offset < 0 || p.Width < 1 {
+		return 0, knownPlace{}, false
+	}
+	q := ask(p.Question, 1)
+	if q.n != 1 {
+		return 0, knownPlace{}, false
+	}
+	tag := t.l.p.TagKey(p.Key)
+	if _, has := t.l.ids[tag]; !has {
+		t.l = t.l.with(tag)
+	}
+	key = sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, p.Addr.Ext, p.Addr.RxTarget)
+	if !p.Addr.Ext {
+		key = sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, false, 0)
+	}
+	head := len(p.Question)
+	return key, knownPlace{q.service, q.ids[0], head, head + p.Offset, head + p.Offset + p.Width, t.l.ids[tag]}, true
 }
 
 // with returns a copy of the layout that knows one more tag; the layout itself is shared and read-only.
@@ -68,10 +78,20 @@ func (l *layout) with(tag Tag) *layout {
 
 // expected marks the known places of an answer to q.
 func (t *Tagger) expected(s *session, m marks, msg []byte, q *question) {
-	if len(t.places) == 0 || q == nil || q.n != 1 || msg[0] != q.service+0x40 {
+	if q == nil || q.n != 1 || msg[0] != q.service+0x40 {
 		return
 	}
-	for _, p := range t.places[s.key&^(0xFF<<32)] {
+	key := s.key &^ (0xFF << 32)
+	t.mark(t.places[key], m, msg, q)
+	if t.makers != nil {
+		if v := t.makers.buses[uint8(s.key>>32)].knows; v != nil {
+			t.mark(v.places[key], m, msg, q)
+		}
+	}
+}
+
+func (t *Tagger) mark(places []knownPlace, m marks, msg []byte, q *question) {
+	for _, p := range places {
 		if p.service != q.service || p.id != q.ids[0] || len(msg) < p.to {
 			continue
 		}

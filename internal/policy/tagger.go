@@ -30,6 +30,7 @@ type Tagger struct {
 	pair map[uint64]uint64 // request key -> answer key, of configured pairs
 
 	places map[uint64][]knownPlace // answer key -> Expect
+	makers *makers                 // WithMakers, else nil
 
 	sessions map[uint64]*session
 	asked    [256]buses // extended addressing: ECUs somebody spoke to on 6F1, and on which buses
@@ -160,6 +161,9 @@ func (t *Tagger) Flush(emit func(*frame.Frame, FrameTag)) {
 	t.drain(emit)
 	clear(t.sessions)
 	t.asked, t.all, t.serial, t.running = [256]buses{}, [2]question{}, 0, 0
+	if t.makers != nil {
+		t.makers.buses = [256]vehicle{}
+	}
 }
 
 // Held is the number of frames waiting for their message to complete.

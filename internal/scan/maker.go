@@ -6,7 +6,6 @@ import (
 
 	"obdgate/internal/isotp"
 	"obdgate/internal/maker"
-	"obdgate/internal/policy"
 )
 
 // readMaker asks what the maker of this vehicle keeps under identifiers of its own and a workshop wants to know, as far as it
@@ -42,8 +41,7 @@ func (r *reader) maker(ctx context.Context, at func(isotp.Address) bool) error {
 		}
 		for _, o := range rows {
 			if o.Address() == to && string(o.Payload) == q.payload {
-				offset, width := o.Place()
-				r.tags.tagger.Expect(policy.Place{Addr: to, Question: o.Payload, Offset: offset, Width: width, Key: o.Key()})
+				r.tags.tagger.Expect(makerPlace(o))
 			}
 		}
 		if r.newer == nil {

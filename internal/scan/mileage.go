@@ -7,7 +7,6 @@ import (
 
 	"obdgate/internal/isotp"
 	"obdgate/internal/odometer"
-	"obdgate/internal/policy"
 	"obdgate/internal/reading"
 )
 
@@ -62,8 +61,7 @@ func (r *reader) mileage(ctx context.Context, at func(isotp.Address) bool) error
 		}
 		for _, o := range rows {
 			if o.Address() == to && string(o.Payload) == q.payload {
-				offset, width := o.Place()
-				r.tags.tagger.Expect(policy.Place{Addr: to, Question: o.Payload, Offset: offset, Width: width, Key: o.Key()})
+				r.tags.tagger.Expect(mileagePlace(o))
 			}
 		}
 		answers, err := r.probe(ctx, to, row.Payload)
