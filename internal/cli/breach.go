@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,12 +18,12 @@ import (
 )
 
 func (p *program) rightsBreach() *cobra.Command {
-	var since, letters, what string
+	var since, letters, what, measures string
 	var drill bool
 	c := &cobra.Command{
 		Use: "breach", Short: "After a breach: whose data was where since when, and a letter to each", Args: exactArgs(0),
 		Long: `breach lists, out of the log, every visit held since a day, the recipients its data had gone to and who had
-looked at it. --letters writes a letter for each, in the customer's language; customers are told within 48
+looked at it. --letters writes a page to print for each, in the customer's language; customers are told within 48
 hours. --drill marks everything as an exercise. That the list was made is logged.`,
 		Example: "  obdgate rights breach --since 2026-11-01 --letters letters --what \"A laptop was stolen.\"\n  obdgate rights breach --since 2026-11-01 --drill",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -36,7 +37,7 @@ hours. --drill marks everything as an exercise. That the list was made is logged
 					return err
 				}
 				if letters != "" {
-					if err := p.letters(c.Context(), s, b, letters, what); err != nil {
+					if err := p.letters(c.Context(), s, b, letters, what, measures); err != nil {
 						return err
 					}
 				}
@@ -59,13 +60,17 @@ hours. --drill marks everything as an exercise. That the list was made is logged
 	}
 	f := c.Flags()
 	f.StringVar(&since, "since", "", "first day on which data may have been exposed, 2026-11-01")
-	f.StringVar(&letters, "letters", "", "directory to write the letters to; it must exist")
+	f.StringVar(&letters, "letters", "", "directory to write the letters to, one page each")
 	f.StringVar(&what, "what", "", "what happened, in your words, for the letters")
+	f.StringVar(&measures, "measures", "", "what you do about it, in your words, for the letters")
 	f.BoolVar(&drill, "drill", false, "an exercise")
 	return c
 }
 
-func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, dir, what string) error {
+func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, dir, what, measures string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fail(exitCantCreate, "choose another directory", err)
+	}
 	shop, err := s.Workshop(ctx)
 	if err != nil {
 		return err
@@ -75,13 +80,14 @@ func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, 
 		if err != nil {
 			words = p.words
 		}
-		n := report.BreachNotice{Visit: a.Visit, Order: a.Order, Opened: a.Opened, Since: b.Since, Drill: b.Drill, Shop: shop, What: what}
+		n := report.BreachNotice{Visit: a.Visit, Order: a.Order, Opened: a.Opened, Since: b.Since, At: b.Made, Drill: b.Drill, Shop: shop,
+			What: what, Measures: measures, Entry: strconv.FormatUint(b.Entry, 10)}
 		for _, w := range a.Where {
 			if !slices.Contains(n.Recipients, w.Recipient) {
 				n.Recipients = append(n.Recipients, w.Recipient)
 			}
 		}
-		err = p.writePage(filepath.Join(dir, a.Visit+".txt"), func(w io.Writer) error { return report.WriteBreachNotice(w, words, n) })
+		err = p.writePage(filepath.Join(dir, a.Visit+".html"), func(w io.Writer) error { return report.WriteBreachNotice(w, words, n) })
 		if err != nil {
 			return err
 		}

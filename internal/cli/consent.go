@@ -207,7 +207,7 @@ func (p *program) consequences(ctx context.Context, s *store.Store, id string, d
 		if forgotten {
 			p.say("consent.mileage-forgotten")
 		}
-		return err
+		return p.heldBack(err)
 	}
 	if d.Purpose != consent.OBFCM {
 		return nil
@@ -216,6 +216,11 @@ func (p *program) consequences(ctx context.Context, s *store.Store, id string, d
 	if err == nil && gone > 0 {
 		p.say("consent.shredded", gone)
 	}
+	return p.heldBack(err)
+}
+
+// heldBack tells that a restriction keeps what a no would destroy; it goes when the restriction is lifted.
+func (p *program) heldBack(err error) error {
 	if errors.Is(err, store.ErrRestricted) {
 		p.say("consent.restricted", err)
 		return nil

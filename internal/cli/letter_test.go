@@ -140,6 +140,12 @@ func TestACopyOfThreeVisitsIsProvedComplete(t *testing.T) {
 	require.NoDirExists(t, elsewhere.home)
 	require.Contains(t, elsewhere.ok("rights", "check", file, "--station-key", key), "only the log itself", "without the log it does not claim more than it proves")
 
+	page := filepath.Join(dir, "copy.html")
+	c.ok(append([]string{"rights", "access", "--identity", seen, "--html", page}, ids...)...)
+	later := save("later.jsonl", c.ok("ledger", "show", "--exact"))
+	require.Equal(t, 3, strings.Count(elsewhere.ok("rights", "check", page, "--log", later, "--station-key", key), "no entry about this visit is missing"),
+		"the page to read holds the copy for machines")
+
 	var docs []map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal([]byte(copies), &docs))
 	var elsewhereHeld map[string]json.RawMessage
@@ -173,7 +179,9 @@ func TestACopyOfThreeVisitsIsProvedComplete(t *testing.T) {
 	require.Equal(t, exitData, code)
 	require.Contains(t, text, "the copy has 1")
 
-	lines := strings.SplitAfter(strings.TrimSpace(c.ok("ledger", "show", "--exact")), "\n")
+	logged, err := os.ReadFile(log)
+	require.NoError(t, err)
+	lines := strings.SplitAfter(strings.TrimSpace(string(logged)), "\n")
 	code, _, _ = elsewhere.run("rights", "check", file, "--log", save("cut.jsonl", strings.Join(lines[:len(lines)-8], "")), "--station-key", key)
 	require.Equal(t, exitData, code, "a log that is shorter than its head")
 	code, _, _ = elsewhere.run("rights", "check", file, "--log", save("less.jsonl", strings.Join(append(append([]string{}, lines[:7]...), lines[8:]...), "")), "--station-key", key)

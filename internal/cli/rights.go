@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"regexp"
 	"slices"
 
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
-	"obdgate/internal/i18n"
 	"obdgate/internal/outbox"
 	"obdgate/internal/report"
 	"obdgate/internal/rights"
@@ -65,118 +63,6 @@ func (a *asked) open(ctx context.Context, p *program, s *store.Store, v visit.Vi
 		return rights.Ticket{}, unknown
 	}
 	return rights.Receive(ctx, s, v.ID, r, rights.Text{Identity: a.identity, Note: a.note, Language: v.Language}, p.now(), p.now())
-}
-
-func (p *program) rightsAccess() *cobra.Command {
-	var a asked
-	var html string
-	c := &cobra.Command{
-		Use: "access ID...", Short: "Print everything held on a customer's visits", Args: argsBetween(1, 100),
-		Long: `access prints a machine-readable copy of everything held: readings, answers, receipts, what was sent or waits,
-requests, and every entry of the log about the visit with its proof. --html writes it as a page to print,
-in the customer's language or that of --lang. Check who asks before you hand it over; that a copy was made is logged.`,
-		Example: `  obdgate rights access v3k9… --identity "passport seen" > copy.json
-  obdgate rights access v3k9… v7a2… --identity "passport seen" --html copy.html`,
-		RunE: func(c *cobra.Command, args []string) error {
-			return p.withStore(c.Context(), func(s *store.Store) error { return p.access(c.Context(), s, args, a, html) })
-		},
-	}
-	a.flags(c)
-	c.Flags().StringVar(&html, "html", "", "write a page to print instead")
-	return c
-}
-
-func (p *program) access(ctx context.Context, s *store.Store, ids []string, a asked, html string) error {
-	rules, err := p.rules()
-	if err != nil {
-		return err
-	}
-	var copies []rights.Copy
-	var pages []report.AccessVisit
-	for _, id := range ids {
-		v, err := getVisit(ctx, s, id)
-		if err != nil {
-			return err
-		}
-		ticket, err := a.open(ctx, p, s, v, rights.AccessRequest)
-		if err != nil {
-			return err
-		}
-		copied, sheet, err := p.copyOf(ctx, s, v)
-		if err != nil {
-			return err
-		}
-		copies = append(copies, copied)
-		page := report.AccessVisit{Visit: v, Sheet: sheet, Head: copied.Head}
-		for _, e := range copied.Log {
-			page.Log = append(page.Log, e.Entry)
-		}
-		if page.Restricted, err = s.Restriction(ctx, v.ID); err != nil {
-			return err
-		}
-		pages = append(pages, page)
-		if err := ticket.Settle(ctx, s, p.now()); err != nil {
-			return err
-		}
-		if a.letter != "" && len(ids) == 1 {
-			err = p.confirm(ctx, s, ticket, a.letter)
-		} else {
-			err = p.confirm(ctx, s, ticket, "")
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if html != "" {
-		shop, err := s.Workshop(ctx)
-		if err != nil {
-			return err
-		}
-		words := p.words
-		if p.lang == "" {
-			if words, err = i18n.Load(pages[0].Visit.Language); err != nil {
-				return err
-			}
-		}
-		return p.writePage(html, func(w io.Writer) error { return report.Access(w, words, shop, pages, rules, p.now()) })
-	}
-	if len(copies) == 1 {
-		return p.writeJSON(copies[0])
-	}
-	return p.writeJSON(copies)
-}
-
-// copyOf makes the machine-readable copy of one visit.
-func (p *program) copyOf(ctx context.Context, s *store.Store, v visit.Visit) (rights.Copy, report.Visit, error) {
-	sheet, err := p.sheet(ctx, s, v)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	tickets, err := rights.Tickets(ctx, s, v.ID)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	elsewhere := map[string]json.RawMessage{}
-	signatures, err := s.Signatures(ctx, v.ID)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	links, err := s.Links(ctx, v.ID)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	address, confirmed, err := s.AnyAddress(ctx, v.ID)
-	if err != nil {
-		return rights.Copy{}, sheet, err
-	}
-	for name, x := range map[string]any{"sent": sheet.Left, "told": sheet.Told, "requests": tickets, "signatures": signatures, "links": links,
-		"address": map[string]any{"email": address, "confirmed": confirmed}} {
-		if elsewhere[name], err = json.Marshal(x); err != nil {
-			return rights.Copy{}, sheet, err
-		}
-	}
-	c, err := rights.Access(ctx, s, v.ID, p.now(), elsewhere)
-	return c, sheet, err
 }
 
 func (p *program) rightsErase() *cobra.Command {
@@ -294,8 +180,7 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
 				d.Hold, d.Lifted = reason, lift
 				if lift {
-					p.say("rights.lifted", v.ID)
-					return s.LiftRestriction(c.Context(), v.ID)
+					return p.lift(c.Context(), s, v.ID)
 				}
 				p.say("rights.restricted", v.ID, reason)
 				return s.Restrict(c.Context(), v.ID, reason)
@@ -306,6 +191,28 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 	c.Flags().StringVar(&reason, "reason", "", "why, one word with dashes")
 	c.Flags().BoolVar(&lift, "lift", false, "end the restriction")
 	return c
+}
+
+// lift ends a restriction and makes up for what a no given meanwhile could not destroy.
+func (p *program) lift(ctx context.Context, s *store.Store, id string) error {
+	if err := s.LiftRestriction(ctx, id); err != nil {
+		return err
+	}
+	p.say("rights.lifted", id)
+	have, err := s.Ledger().Decisions(ctx, id)
+	if err != nil {
+		return store.Explain(err)
+	}
+	for _, purpose := range []consent.Purpose{consent.Service, consent.OBFCM} {
+		stand, _ := consent.Standing(have, purpose, p.now())
+		if stand != consent.Refused && stand != consent.Withdrawn {
+			continue
+		}
+		if err := p.consequences(ctx, s, id, consent.Decision{Purpose: purpose, Answer: stand}, outbox.Answered{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // request opens a ticket, does what is asked and settles it. When it fails the ticket stays open.

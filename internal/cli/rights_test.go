@@ -155,13 +155,14 @@ func TestBreachLettersAndRetention(t *testing.T) {
 	c.ok("workshop", "--name", "Garage Noord", "--address", "Dorpsstraat 1", "--country", "NL", "--contact", "dpo@garage.example")
 	v := c.visit()
 	dir := t.TempDir()
-	out := c.ok("rights", "breach", "--since", "2020-01-01", "--drill", "--letters", dir, "--what", "Een laptop is gestolen.")
+	out := c.ok("rights", "breach", "--since", "2020-01-01", "--drill", "--letters", filepath.Join(dir, "letters"),
+		"--what", "Een laptop is gestolen.", "--measures", "De sleutels zijn vervangen.")
 	require.Contains(t, out, "EXERCISE")
 	require.Contains(t, out, v)
-	letter, err := os.ReadFile(filepath.Join(dir, v+".txt"))
-	require.NoError(t, err)
-	for _, s := range []string{"DIT IS EEN OEFENING", "order 7 Peeters", "Een laptop is gestolen.", "dpo@garage.example", "Autoriteit Persoonsgegevens", "2020-01-01"} {
-		require.Contains(t, string(letter), s, "in the customer's language, whatever the workshop's")
+	letter := pageWords(t, filepath.Join(dir, "letters", v+".html"))
+	for _, s := range []string{"DIT IS EEN OEFENING", "order 7 Peeters", "Een laptop is gestolen.", "De sleutels zijn vervangen.", "niets naar anderen verzonden",
+		"dpo@garage.example", "Autoriteit Persoonsgegevens", "01-01-2020", "staat in ons logboek"} {
+		require.Contains(t, letter, s, "in the customer's language, whatever the workshop's")
 	}
 	code, _, _ := c.run("rights", "breach")
 	require.Equal(t, exitUsage, code)
@@ -220,4 +221,34 @@ func TestASecondPartySeesThatTheLogWasPutBack(t *testing.T) {
 	require.Equal(t, exitData, code)
 	code, _, _ = c.run("ledger", "head", "--since", "100000")
 	require.Equal(t, exitData, code)
+}
+
+// A restriction keeps what a no would destroy, and nothing is forgotten when it is lifted: the mark of the mileage and the
+// consumption record go then. The page to read lists what the copy for machines lists.
+func TestANoDuringARestrictionIsMadeUpFor(t *testing.T) {
+	c := newCounter(t)
+	v := strings.TrimSpace(c.ok("visit", "open", "--customer-lang", "de"))
+	c.ok("consent", "record", "--visit", v, "--purpose", "obfcm=yes", "--evidence", "paper form 1")
+	c.ok("scan", "sim:golf8", "--visit", v)
+	page := filepath.Join(t.TempDir(), "copy.html")
+	held := func() (mark, record bool) {
+		c.ok("rights", "access", v, "--identity", seen, "--html", page, "--note", "alles bitte")
+		text := pageWords(t, page)
+		require.Contains(t, text, "alles bitte", "what the customer asked for is in it")
+		copied := c.ok("rights", "access", v, "--identity", seen)
+		mark, record = strings.Contains(copied, `"mileage_mark"`), strings.Contains(copied, `"obfcm.lifetime_fuel"`)
+		require.Equal(t, mark, strings.Contains(text, "mileage kept for the next visit"))
+		return mark, record
+	}
+	mark, record := held()
+	require.True(t, mark && record)
+	c.ok("rights", "restrict", v, "--reason", "accuracy-contested", "--identity", seen)
+	c.ok("rights", "object", v, "--purpose", "service", "--purpose", "obfcm", "--identity", seen)
+	mark, record = held()
+	require.True(t, mark && record, "kept, unused")
+	c.ok("rights", "restrict", v, "--lift", "--identity", seen)
+	mark, record = held()
+	require.False(t, mark || record)
+	require.Contains(t, c.ok("rights", "retention"), "mileage-mark", "what was destroyed when")
+	c.ok("ledger", "verify")
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"encoding/json"
 	"html/template"
 	"io"
 	"strconv"
@@ -21,18 +22,34 @@ type AccessVisit struct {
 	Log        []ledger.Entry // complete: proved against Head by the machine-readable copy
 	Head       string         // signed head the log stands under
 	Restricted string         // why the visit is restricted, "" when it is not
+	Mark       string         // km and month kept to be compared at the vehicle's next visit
+	Requests   []AccessRequest
+	Signatures []string // SHA-256 of each image kept
+	Links      int      // to the customer's own page
+	Address    string   // e-mail, confirmed or not
+}
+
+// AccessRequest is one request of the customer before.
+type AccessRequest struct {
+	Request, State, Text string
+	Opened               time.Time
 }
 
 // Access writes the copy a customer may ask for as a page to print: everything held on the visits, in the catalog's
-// language, values with their names.
-func Access(w io.Writer, words *i18n.Catalog, shop consent.Workshop, visits []AccessVisit, rules *policy.Policy, made time.Time) error {
+// language, values with their names. copies, the same for machines with its proofs, is inside the page.
+func Access(w io.Writer, words *i18n.Catalog, shop consent.Workshop, visits []AccessVisit, rules *policy.Policy, made time.Time, copies any) error {
 	t := words.T
+	body, err := json.Marshal(copies) // escapes <, > and &: no text can end the script element
+	if err != nil {
+		return err
+	}
 	page := struct {
 		Lang, Title, Workshop, Intro string
 		Style                        template.CSS
 		Visits                       []accessPart
 		Rights                       section
-	}{Lang: words.Lang(), Title: t("access.title"), Workshop: strings.Join(filled(shop.Name, shop.Address), " · "),
+		JSON                         template.JS
+	}{JSON: template.JS(body), Lang: words.Lang(), Title: t("access.title"), Workshop: strings.Join(filled(shop.Name, shop.Address), " · "),
 		Intro: t("access.intro", made.UTC().Format("2006-01-02 15:04 UTC"), len(visits)), Style: style()}
 	for _, v := range visits {
 		page.Visits = append(page.Visits, accessVisit(words, v, rules))
@@ -69,6 +86,18 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 	if a.Restricted != "" {
 		about.Rows = append(about.Rows, [2]string{t("access.restricted"), a.Restricted})
 	}
+	if a.Mark != "" {
+		about.Rows = append(about.Rows, [2]string{t("access.mark"), a.Mark})
+	}
+	if a.Address != "" {
+		about.Rows = append(about.Rows, [2]string{t("access.address"), a.Address})
+	}
+	if a.Links > 0 {
+		about.Rows = append(about.Rows, [2]string{t("access.links"), strconv.Itoa(a.Links)})
+	}
+	for _, sum := range a.Signatures {
+		about.Rows = append(about.Rows, [2]string{t("access.signature"), "sha256 " + sum})
+	}
 	answers := section{Heading: t("access.answers")}
 	for _, x := range s.Answers {
 		name := names.Purpose(consent.Purpose(x.Purpose))
@@ -78,6 +107,13 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 		answers.Rows = append(answers.Rows, [2]string{name, strings.Join(filled(t("answer."+x.Answer), x.Evidence), " · ")})
 	}
 	parts := []section{about, answers}
+	if len(a.Requests) > 0 {
+		asked := section{Heading: t("access.requests")}
+		for _, r := range a.Requests {
+			asked.Rows = append(asked.Rows, [2]string{minute(r.Opened), strings.Join(filled(t("request."+r.Request), t("ticket."+r.State), r.Text), " · ")})
+		}
+		parts = append(parts, asked)
+	}
 	for _, scan := range v.Scans {
 		d := New(v.ID, scan, rules, words.Lang())
 		read := section{Heading: t("visit.read") + " · " + minute(scan.At)}

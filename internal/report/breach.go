@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -12,32 +11,41 @@ import (
 
 // BreachNotice is what one affected customer is told.
 type BreachNotice struct {
-	Visit, Order    string
-	Opened, Since   time.Time
-	Recipients      []string // where data had gone
-	Drill           bool
-	Shop            consent.Workshop
-	What, Happening string // what happened and what is being done, in the workshop's words; may be ""
+	Visit, Order      string
+	Opened, Since, At time.Time
+	Recipients        []string // where data had gone
+	Drill             bool
+	Shop              consent.Workshop
+	What, Measures    string // what happened and what is done against it, in the workshop's words; may be ""
+	Entry             string // number of the log's entry about the list the letter comes from
 }
 
-// WriteBreachNotice writes the letter to one customer (Regulation (EU) 2016/679, Art. 34) as plain text.
+// WriteBreachNotice writes the letter to one customer (Regulation (EU) 2016/679, Art. 34) as a page to print, in the catalog's
+// language. It loads nothing.
 func WriteBreachNotice(w io.Writer, words *i18n.Catalog, n BreachNotice) error {
 	t := words.T
-	var b strings.Builder
+	page := newLetterPage(words, n.Shop, n.At)
+	day := func(at time.Time) string { return at.UTC().Format(t("date.day")) }
+	page.Title = t("breach.title")
 	if n.Drill {
-		b.WriteString(t("breach.drill") + "\n\n")
+		page.Banner = t("breach.drill")
 	}
-	b.WriteString(strings.Join(filled(n.Shop.Name, n.Shop.Address), "\n") + "\n\n" + t("breach.title") + "\n\n")
-	b.WriteString(t("breach.what", n.Opened.Format("2006-01-02"), nonEmpty(n.Order, n.Visit), n.Since.Format("2006-01-02")) + "\n")
-	for _, s := range filled(n.What, n.Happening) {
-		b.WriteString(s + "\n")
+	if n.Order != "" {
+		page.About = append(page.About, [2]string{t("visit.order"), n.Order})
 	}
-	b.WriteString("\n" + t("breach.data") + "\n")
+	page.About = append(page.About, [2]string{t("receipt.visit"), n.Visit + " · " + day(n.Opened)})
+	page.Body = filled(t("breach.what", day(n.Opened), nonEmpty(n.Order, n.Visit), n.Since.Local().Format(t("date.day"))), n.What, t("breach.data"), t("breach.do"))
+	if n.Measures != "" {
+		page.Sections = append(page.Sections, section{Heading: t("breach.measures"), Text: []string{n.Measures}})
+	}
+	elsewhere := section{Heading: t("visit.left"), Text: []string{t("breach.nowhere")}}
 	if len(n.Recipients) > 0 {
-		b.WriteString(t("breach.elsewhere", strings.Join(n.Recipients, ", ")) + "\n")
+		elsewhere.Text = []string{t("breach.elsewhere", strings.Join(n.Recipients, ", "))}
 	}
-	a := consent.AuthorityOf(n.Shop.Country)
-	b.WriteString("\n" + t("breach.do") + "\n" + t("breach.contact", nonEmpty(strings.Join(filled(n.Shop.Contact, n.Shop.Email, n.Shop.Phone), ", "), n.Shop.Name), a.Name, a.URL) + "\n")
-	_, err := fmt.Fprint(w, b.String())
-	return err
+	page.Sections = append(page.Sections, elsewhere)
+	if err := page.rights(words, n.Shop); err != nil {
+		return err
+	}
+	page.Sections = append(page.Sections, section{t("receipt.proof"), []string{t("breach.proof")}, [][2]string{{t("receipt.log"), n.Entry}}})
+	return render(w, "letter.html", page)
 }

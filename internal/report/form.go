@@ -33,7 +33,11 @@ func WriteForm(w io.Writer, words *i18n.Catalog, f Form) error {
 		rows := [][2]string{{t("explain.basis"), t("basis." + n.Purpose.Kind())}}
 		for _, r := range f.Recipients {
 			if r.For(n.Purpose) {
-				rows = append(rows, [2]string{t("receipt.who"), strings.Join(filled(r.Name, r.Country, t("role."+roleName(r.Role)), r.Retention), " · ")})
+				who := t("receipt.who")
+				if len(rows) > 1 {
+					who = "" // said once
+				}
+				rows = append(rows, [2]string{who, strings.Join(filled(r.Name, r.Country, t("role."+roleName(r.Role)), r.Retention), " · ")})
 			}
 		}
 		if len(rows) == 1 {

@@ -38,11 +38,6 @@ type Letter struct {
 func WriteLetter(w io.Writer, words *i18n.Catalog, l Letter) error {
 	t := words.T
 	day := func(at time.Time) string { return at.UTC().Format(t("date.day")) }
-	n, err := consent.NoticeFor(consent.Service, words.Lang())
-	if err != nil {
-		return err
-	}
-	a := consent.AuthorityOf(l.Shop.Country)
 	var proof strings.Builder
 	if err := json.NewEncoder(&proof).Encode(l.Proof); err != nil { // escapes <, > and &: no text can end the script element
 		return err
@@ -54,26 +49,42 @@ func WriteLetter(w io.Writer, words *i18n.Catalog, l Letter) error {
 	if l.Visit != "" {
 		about = append(about, [2]string{t("receipt.visit"), l.Visit + " · " + day(l.Opened)})
 	}
-	page := struct {
-		Lang, Title, At    string
-		Style              template.CSS
-		From, Body, Answer []string
-		About              [][2]string
-		Sections           []section
-		JSON               template.JS
-		T                  func(string, ...any) string
-	}{
-		Lang: words.Lang(), Title: t("letter.title."+l.Outcome, t("request."+l.Request)), At: day(l.At), Style: style(),
-		From: filled(l.Shop.Name, l.Shop.Address), About: about,
-		Answer: letterAnswer(words, l, day), JSON: template.JS(strings.TrimSpace(proof.String())), T: t,
-		Sections: []section{
-			{t("receipt.rights"), []string{n.Rights, t("letter.court")}, [][2]string{
-				{t("receipt.contact"), nonEmpty(strings.Join(filled(l.Shop.Contact, l.Shop.Email, l.Shop.Phone, l.Shop.URL, l.Shop.Address), " · "), "–")},
-				{t("receipt.authority"), a.Name + " · " + a.URL}}},
-			{t("receipt.proof"), []string{t("letter.proof")}, [][2]string{{t("receipt.log"), l.Entry}, {t("receipt.key"), l.Key}}},
-		},
+	page := newLetterPage(words, l.Shop, l.At)
+	page.Title, page.About, page.Body = t("letter.title."+l.Outcome, t("request."+l.Request)), about, letterAnswer(words, l, day)
+	page.JSON = template.JS(strings.TrimSpace(proof.String()))
+	if err := page.rights(words, l.Shop); err != nil {
+		return err
 	}
+	page.Sections = append(page.Sections, section{t("receipt.proof"), []string{t("letter.proof")}, [][2]string{{t("receipt.log"), l.Entry}, {t("receipt.key"), l.Key}}})
 	return render(w, "letter.html", page)
+}
+
+// letterPage is what every letter to a customer has.
+type letterPage struct {
+	Lang, Title, At, Banner string
+	Style                   template.CSS
+	From, Body              []string
+	About                   [][2]string
+	Sections                []section
+	JSON                    template.JS // "" = there is nothing for machines
+	T                       func(string, ...any) string
+}
+
+func newLetterPage(words *i18n.Catalog, shop consent.Workshop, at time.Time) letterPage {
+	return letterPage{Lang: words.Lang(), At: at.UTC().Format(words.T("date.day")), Style: style(), From: filled(shop.Name, shop.Address), T: words.T}
+}
+
+// rights adds what the customer may do, whom to reach and where to complain.
+func (p *letterPage) rights(words *i18n.Catalog, shop consent.Workshop) error {
+	n, err := consent.NoticeFor(consent.Service, words.Lang())
+	if err != nil {
+		return err
+	}
+	a := consent.AuthorityOf(shop.Country)
+	p.Sections = append(p.Sections, section{words.T("receipt.rights"), []string{n.Rights, words.T("letter.court")}, [][2]string{
+		{words.T("receipt.contact"), nonEmpty(strings.Join(filled(shop.Contact, shop.Email, shop.Phone, shop.URL, shop.Address), " · "), "–")},
+		{words.T("receipt.authority"), a.Name + " · " + a.URL}}})
+	return nil
 }
 
 // letterAnswer is the body: what became of the request.
@@ -134,9 +145,9 @@ func letterAnswer(words *i18n.Catalog, l Letter, day func(time.Time) string) []s
 	return body
 }
 
-var letterInPage = regexp.MustCompile(`(?s)<script type="application/json" id="letter">(.*?)</script>`)
+var letterInPage = regexp.MustCompile(`(?s)<script type="application/json" id="(?:letter|copy)">(.*?)</script>`)
 
-// LetterJSON takes the letter for machines out of a page that WriteLetter wrote; anything else is returned as it is.
+// LetterJSON takes what is for machines out of a page that WriteLetter or Access wrote; anything else is returned as it is.
 func LetterJSON(file []byte) []byte {
 	if m := letterInPage.FindSubmatch(file); m != nil {
 		return m[1]

@@ -20,6 +20,7 @@ type Breach struct {
 	Drill    bool       `json:"drill"`
 	Affected []Affected `json:"affected"`
 	Gone     int        `json:"erased_since"` // visits erased since: held for part of the time, nobody can tell whose they were
+	Entry    uint64     `json:"entry"`        // of the log, about this list
 }
 
 // Affected is one visit whose data was held.
@@ -86,7 +87,8 @@ func Affects(ctx context.Context, s *store.Store, since, now time.Time, drill bo
 	if drill {
 		reason = "breach-drill"
 	}
-	_, err = s.Ledger().Record(ctx, ledger.Event{Kind: ledger.Rights, At: now, Facts: ledger.Facts{Reason: reason}})
+	e, err := s.Ledger().Record(ctx, ledger.Event{Kind: ledger.Rights, At: now, Facts: ledger.Facts{Reason: reason}})
+	b.Entry = e.Seq
 	return b, err
 }
 

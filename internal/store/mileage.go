@@ -19,18 +19,14 @@ import (
 // What stays of a vehicle's mileage between its visits is one mark (odometer.Mark), coarse and replaced, in place of a look
 // into earlier visits. It lives as long as the visit it was read in: erasing that visit, by retention or at the customer's
 // request, makes it unreadable in every copy of the state. A customer who refuses or withdraws the service purpose leaves no
-// mark.
+// mark: it has a key of its own, which is destroyed then. A restricted visit's mark stays as it is and is not used.
 
 const mileageAAD = "obdgate/mileage/"
 
 func (s *Store) mileageTag(v vin.VIN) []byte { return s.station.vinTag("mileage/" + v.Reveal()) }
 
-// mileageKey takes the visit's record key and the vehicle's number: neither opens the mark alone.
-func (s *Store) mileageKey(ctx context.Context, tx ledger.DBTX, visit string, v vin.VIN) ([]byte, error) {
-	key, err := s.visitKey(ctx, tx, visit, useRecord)
-	if err != nil {
-		return nil, err
-	}
+// mileageKey takes a data key of the visit and the vehicle's number: neither opens the mark alone.
+func (s *Store) mileageKey(key []byte, visit string, v vin.VIN) ([]byte, error) {
 	return hkdf.Key(sha256.New, key, s.station.vinTag("mileage-key/"+v.Reveal()), mileageAAD+visit, keyBytes)
 }
 
@@ -44,9 +40,12 @@ func (s *Store) mark(ctx context.Context, tx ledger.DBTX, v vin.VIN) (m odometer
 	if err != nil {
 		return m, "", err
 	}
-	key, err := s.mileageKey(ctx, tx, in, v)
+	key, err := s.visitKey(ctx, tx, in, useMileage)
 	if errors.Is(err, ErrNotFound) { // an older copy of the state brought it back
 		return m, "", nil
+	}
+	if err == nil {
+		key, err = s.mileageKey(key, in, v)
 	}
 	if err != nil {
 		return m, "", err
@@ -72,6 +71,12 @@ func (s *Store) compareMileage(ctx context.Context, tx ledger.DBTX, v *visit.Vis
 	if err != nil {
 		return err
 	}
+	if in != "" && in != v.ID {
+		hold, err := s.hold(ctx, tx, in)
+		if err != nil || hold != "" {
+			return err
+		}
+	}
 	mark, ok := odometer.MarkOf(scan.Odometer, scan.At)
 	switch {
 	case in != "" && in != v.ID:
@@ -89,7 +94,15 @@ func (s *Store) compareMileage(ctx context.Context, tx ledger.DBTX, v *visit.Vis
 	if err != nil {
 		return err
 	}
-	key, err := s.mileageKey(ctx, tx, v.ID, number)
+	if in != "" {
+		if err := s.giveUp(ctx, tx, in, useMileage); err != nil {
+			return err
+		}
+	}
+	key, err := s.newKey(ctx, tx, v.ID, useMileage, rangeRecord)
+	if err == nil {
+		key, err = s.mileageKey(key, v.ID, number)
+	}
 	if err != nil {
 		return err
 	}
@@ -105,18 +118,32 @@ func (s *Store) compareMileage(ctx context.Context, tx ledger.DBTX, v *visit.Vis
 	return err
 }
 
-// ForgetMileage removes the mark a visit has left for the vehicle's next one, and reports whether there was one: what a
-// withdrawal of the service purpose asks for.
+// ForgetMileage destroys the mark a visit has left for the vehicle's next one, and reports whether there was one: what a
+// withdrawal of the service purpose asks for. The destruction is logged. ErrRestricted keeps it.
 func (s *Store) ForgetMileage(ctx context.Context, visit string) (bool, error) {
-	res, err := s.db.ExecContext(ctx, `DELETE FROM store_mileage WHERE visit = ?`, visit)
-	if err != nil {
-		return false, Explain(err)
+	gone := false
+	err := s.Tx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `DELETE FROM store_mileage WHERE visit = ?`, visit)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		gone = true
+		if err := s.unrestricted(ctx, tx, visit); err != nil {
+			return err
+		}
+		if err := s.giveUp(ctx, tx, visit, useMileage); err != nil {
+			return err
+		}
+		_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Shredded, Visit: visit, At: s.now(), Facts: ledger.Facts{Count: 1, Reason: "mileage-mark"}})
+		return err
+	})
+	if err != nil || !gone {
+		return false, err
 	}
-	n, err := res.RowsAffected()
-	if err != nil || n == 0 {
-		return false, Explain(err)
-	}
-	return true, s.scrub(ctx)
+	return true, s.destroyed(ctx)
 }
 
 // exported is a visit's body for the customer's copy, with the mark it has left.

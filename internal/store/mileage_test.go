@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"obdgate/internal/consent"
+	"obdgate/internal/ledger"
 	"obdgate/internal/odometer"
 	"obdgate/internal/reading"
 	"obdgate/internal/store"
@@ -128,4 +129,63 @@ func TestMileageIsErasedWithItsVisit(t *testing.T) {
 	_, kept := readAt(t, old, vinText, 50_000, consent.Granted)
 	require.Nil(t, kept.Earlier, "and nobody can read it")
 	require.NoError(t, old.Close())
+}
+
+// With the service purpose never asked the mark is there, and everything that holds for a visit holds for it: the copy lists it,
+// the log says when it was destroyed, retention and erasure take it, and a withdrawal destroys its key, so that an older copy of
+// the database does not give it back.
+func TestMileageOfAVisitThatWasNeverAsked(t *testing.T) {
+	dir := home(t)
+	s := open(t, dir, store.Options{})
+	v, _ := readAt(t, s, vinText, 120_480, consent.Unasked)
+	require.Equal(t, 1, marks(t, s))
+	body, err := s.ExportVisit(t.Context(), v.ID)
+	require.NoError(t, err)
+	require.Contains(t, string(body), "mileage_mark")
+	older := copyHome(t, dir)
+	gone, err := s.ForgetMileage(t.Context(), v.ID)
+	require.NoError(t, err)
+	require.True(t, gone)
+	es, err := s.Ledger().VisitEntries(t.Context(), v.ID)
+	require.NoError(t, err)
+	last := es[len(es)-1]
+	require.Equal(t, ledger.Shredded, last.Kind)
+	require.Equal(t, "mileage-mark", last.Facts.Reason)
+	require.NoError(t, s.Close())
+
+	key, err := os.ReadFile(filepath.Join(dir, "station.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
+	old := open(t, older, store.Options{})
+	require.Equal(t, 1, marks(t, old))
+	body, err = old.ExportVisit(t.Context(), v.ID)
+	require.NoError(t, err, "the visit itself still opens")
+	require.NotContains(t, string(body), "mileage_mark")
+	_, next := readAt(t, old, vinText, 60_000, consent.Unasked)
+	require.Nil(t, next.Earlier)
+}
+
+// A restricted visit's mark is neither used, nor replaced, nor destroyed; a mark that a later visit replaced is gone for good.
+func TestMileageOfARestrictedVisit(t *testing.T) {
+	dir := home(t)
+	s := open(t, dir, store.Options{})
+	v, _ := readAt(t, s, vinText, 120_480, consent.Granted)
+	require.NoError(t, s.Restrict(t.Context(), v.ID, "accuracy-contested"))
+	_, meanwhile := readAt(t, s, vinText, 60_000, consent.Granted)
+	require.Nil(t, meanwhile.Earlier, "not used")
+	_, err := s.ForgetMileage(t.Context(), v.ID)
+	require.ErrorIs(t, err, store.ErrRestricted)
+	require.NoError(t, s.LiftRestriction(t.Context(), v.ID))
+	_, after := readAt(t, s, vinText, 60_000, consent.Granted)
+	require.NotNil(t, after.Earlier, "kept as it was")
+
+	older := copyHome(t, dir)
+	later, _ := readAt(t, s, vinText, 130_000, consent.Granted)
+	require.NoError(t, s.EraseVisit(t.Context(), later.ID, "customer-request"))
+	require.NoError(t, s.Close())
+	key, err := os.ReadFile(filepath.Join(dir, "station.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
+	_, kept := readAt(t, open(t, older, store.Options{}), vinText, 50_000, consent.Granted)
+	require.Nil(t, kept.Earlier)
 }

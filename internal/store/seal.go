@@ -55,8 +55,9 @@ func gcm(key []byte) (cipher.AEAD, error) {
 
 // Uses of a visit's keys.
 const (
-	useBody   = "body"   // what was read; replaced when values are shredded
-	useRecord = "record" // answers, receipts, what waits to be sent; lives as long as the visit
+	useBody    = "body"    // what was read; replaced when values are shredded
+	useMileage = "mileage" // the mark left for the vehicle's next visit
+	useRecord  = "record"  // answers, receipts, what waits to be sent; lives as long as the visit
 )
 
 func wrapAAD(visit, use string, slot uint32) string {
