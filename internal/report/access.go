@@ -104,7 +104,7 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 		if x.Recipient != "" {
 			name += " → " + x.Recipient
 		}
-		answers.Rows = append(answers.Rows, [2]string{name, strings.Join(filled(t("answer."+x.Answer), x.Evidence), " · ")})
+		answers.Rows = append(answers.Rows, [2]string{name, strings.Join(filled(t("answer."+x.Answer), evidence(words, x.Evidence)), " · ")})
 	}
 	parts := []section{about, answers}
 	if len(a.Requests) > 0 {
@@ -138,8 +138,54 @@ func accessVisit(words *i18n.Catalog, a AccessVisit, rules *policy.Policy) acces
 	log := section{Heading: t("access.log"), Text: []string{t("access.log-complete", len(a.Log))}}
 	for _, e := range a.Log {
 		log.Rows = append(log.Rows, [2]string{strconv.FormatUint(e.Seq, 10) + " · " + minute(e.Time),
-			strings.Join(filled(string(e.Kind), e.Facts.Purpose, e.Facts.Answer, e.Facts.Recipient, e.Facts.Reason), " · ")})
+			strings.Join(logLine(words, names, e), " · ")})
 	}
 	log.Rows = append(log.Rows, [2]string{t("access.head"), a.Head})
 	return accessPart{t("visit.title", v.ID), append(parts, left, log)}
+}
+
+// evidence is how an answer was given, in the catalog's words, with its reference.
+func evidence(words *i18n.Catalog, typed string) string {
+	kind, rest, _ := strings.Cut(typed, " ")
+	if !words.Has("evidence." + kind) {
+		return typed
+	}
+	return strings.TrimSpace(words.T("evidence."+kind) + " " + rest)
+}
+
+// logLine says in words what an entry of the log is about.
+func logLine(words *i18n.Catalog, names *Text, e ledger.Entry) []string {
+	or := func(key, otherwise string) string {
+		if words.Has(key) {
+			return words.T(key)
+		}
+		return otherwise
+	}
+	f := e.Facts
+	purpose := f.Purpose
+	switch {
+	case f.Purpose == "third-party":
+		purpose = "" // the recipient says which
+	case f.Purpose != "":
+		purpose = names.Purpose(consent.Purpose(f.Purpose))
+	}
+	answer := f.Answer
+	if answer != "" {
+		answer = or("answer."+answer, answer)
+	}
+	reason := f.Reason
+	request, state, isRequest := strings.Cut(reason, "-")
+	hold, held := strings.CutPrefix(reason, "restricted.")
+	switch {
+	case reason == "":
+	case words.Has("why." + reason):
+		reason = words.T("why." + reason)
+	case held:
+		reason = or("hold."+hold, hold)
+	case isRequest && words.Has("request."+request):
+		reason = words.T("request."+request) + ": " + or("why."+state, or("ticket."+state, state))
+	default:
+		reason = or("answer."+reason, reason)
+	}
+	return filled(or("event."+string(e.Kind), string(e.Kind)), purpose, answer, f.Recipient, reason)
 }
