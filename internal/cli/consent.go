@@ -194,10 +194,14 @@ func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds 
 	return t.Err()
 }
 
-// consequences tells what a no destroyed, and destroys what was read for its purpose alone.
+// consequences tells what a no destroyed, and destroys what was read for its purpose alone. A yes to the service purpose leaves
+// the mark of the mileage.
 func (p *program) consequences(ctx context.Context, s *store.Store, id string, d consent.Decision, a outbox.Answered) error {
 	if a.Destroyed > 0 {
 		p.say("consent.destroyed", a.Destroyed)
+	}
+	if d.Answer.Yes() && d.Purpose == consent.Service && d.Recipient == "" { // the vehicle may have been read before
+		return s.RememberMileage(ctx, id)
 	}
 	if d.Answer.Yes() || d.Answer == consent.Deferred || d.Recipient != "" {
 		return nil

@@ -228,7 +228,7 @@ func TestASecondPartySeesThatTheLogWasPutBack(t *testing.T) {
 func TestANoDuringARestrictionIsMadeUpFor(t *testing.T) {
 	c := newCounter(t)
 	v := strings.TrimSpace(c.ok("visit", "open", "--customer-lang", "de"))
-	c.ok("consent", "record", "--visit", v, "--purpose", "obfcm=yes", "--evidence", "paper form 1")
+	c.ok("consent", "record", "--visit", v, "--purpose", "service=yes", "--purpose", "obfcm=yes", "--evidence", "paper form 1")
 	c.ok("scan", "sim:golf8", "--visit", v)
 	page := filepath.Join(t.TempDir(), "copy.html")
 	held := func() (mark, record bool) {

@@ -15,7 +15,7 @@ import (
 
 // CurrentNotice is the version of the notices shown today. Older versions stay in the program for as long as decisions
 // may name them; a changed word is a new version, which is a new folder.
-const CurrentNotice = "2026-11"
+const CurrentNotice = "2026-12"
 
 // ErrNotice marks a notice that does not exist.
 var ErrNotice = errors.New("consent: no such notice")

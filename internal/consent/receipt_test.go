@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/json"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -247,6 +248,14 @@ func TestNotices(t *testing.T) {
 			require.NotEqual(t, "changed", again.Terms.Categories[0], "a caller cannot change the notice of others")
 		}
 	}
+	for _, lang := range consent.Languages { // an answer names the notice that was shown: an older one is still there, word for word
+		older, err := consent.NoticeVersion("2026-11", consent.Service, lang)
+		require.NoError(t, err)
+		require.NotContains(t, older.HowLong, "100 km")
+		n, err := consent.NoticeFor(consent.Service, lang)
+		require.NoError(t, err)
+		require.Contains(t, n.HowLong, "100 km", "what is kept of the mileage between visits is told")
+	}
 	a, _ := consent.NoticeFor(consent.ThirdParty("Noord"), "en")
 	require.Contains(t, a.Question, "Noord")
 	for _, c := range []struct {
@@ -261,13 +270,54 @@ func TestNotices(t *testing.T) {
 
 // The words a notice was hashed with must never change under the same version: decisions and receipts name the hash.
 func TestNoticesOfAVersionStayAsTheyWere(t *testing.T) {
+	seen := map[string]bool{}
 	for name, want := range noticeHashes {
-		p, lang, _ := strings.Cut(name, "/")
-		n, err := consent.NoticeVersion("2026-11", consent.Purpose(p), lang)
+		part := strings.Split(name, "/")
+		n, err := consent.NoticeVersion(part[0], consent.Purpose(part[1]), part[2])
 		require.NoError(t, err)
 		require.Equal(t, want, n.Hash[:16], "%s: changed words need a new version, which is a new folder", name)
+		seen[part[0]] = true
+	}
+	folders, err := os.ReadDir("notices")
+	require.NoError(t, err)
+	require.Len(t, noticeHashes, len(folders)*4*len(consent.Languages), "every notice of every version")
+	for _, f := range folders {
+		require.True(t, seen[f.Name()])
 	}
 }
 
 // The first 16 hex digits of each hash.
-var noticeHashes = map[string]string{}
+var noticeHashes = map[string]string{
+	"2026-11/service/nl":       "d7a34113b1e9334a",
+	"2026-11/service/de":       "c425ed930de7d34b",
+	"2026-11/service/fr":       "eeb36ec8bbc6f61f",
+	"2026-11/service/en":       "fe413fb8e107b222",
+	"2026-11/obfcm/nl":         "97387f381be113db",
+	"2026-11/obfcm/de":         "99ba79af176a74a7",
+	"2026-11/obfcm/fr":         "378ad3364a117f95",
+	"2026-11/obfcm/en":         "7da684d6d9feff38",
+	"2026-11/quality/nl":       "bb465c8702621dbe",
+	"2026-11/quality/de":       "b8e93d8a826bc0b1",
+	"2026-11/quality/fr":       "b976972d9d61e18c",
+	"2026-11/quality/en":       "e5a3798612e0cfab",
+	"2026-11/third-party:x/nl": "09dd11cab4a1fdb7",
+	"2026-11/third-party:x/de": "2d5feaf82576b06c",
+	"2026-11/third-party:x/fr": "01dcb76afdeda033",
+	"2026-11/third-party:x/en": "91362e4c68859d9a",
+	"2026-12/service/nl":       "91cad1cc85c8d06c",
+	"2026-12/service/de":       "f90ba7211b5d09cf",
+	"2026-12/service/fr":       "e5ef1670e664092f",
+	"2026-12/service/en":       "60f7d8b0be46ab01",
+	"2026-12/obfcm/nl":         "c97b6bd4af8b73a4",
+	"2026-12/obfcm/de":         "6ad49fd7069f205a",
+	"2026-12/obfcm/fr":         "a2d67c25ed288290",
+	"2026-12/obfcm/en":         "bd84ac3a25b956c7",
+	"2026-12/quality/nl":       "5472e7e72d8c6268",
+	"2026-12/quality/de":       "5a4cc63c849c012a",
+	"2026-12/quality/fr":       "f640fc4ff3babfbe",
+	"2026-12/quality/en":       "27767a8207fccc2b",
+	"2026-12/third-party:x/nl": "efd19227d3dcab27",
+	"2026-12/third-party:x/de": "05ef7a35ac14f338",
+	"2026-12/third-party:x/fr": "95f0e7138bb16d20",
+	"2026-12/third-party:x/en": "68046a42cce4f0c2",
+}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"obdgate/internal/consent"
 	"obdgate/internal/ledger"
@@ -50,7 +51,7 @@ const otherVIN = "WVWZZZ3CZPE000002"
 // A vehicle that comes back with less than it had is found out; of all its visits one coarse mark is kept.
 func TestMileageBetweenVisits(t *testing.T) {
 	s := open(t, home(t), store.Options{})
-	_, first := readAt(t, s, vinText, 120_480, consent.Unasked)
+	_, first := readAt(t, s, vinText, 120_480, consent.Granted)
 	require.False(t, first.NotBelow)
 	require.Nil(t, first.Earlier)
 	_, second := readAt(t, s, vinText, 133_020, consent.Granted)
@@ -62,7 +63,7 @@ func TestMileageBetweenVisits(t *testing.T) {
 	require.Equal(t, odometer.Mark{Km: 133_000, Month: day.UTC().Format("2006-01")}, *back.Earlier)
 	_, again := readAt(t, s, vinText, 70_400, consent.Granted)
 	require.NotNil(t, again.Earlier, "a reading that was rolled back does not become the new truth")
-	_, other := readAt(t, s, otherVIN, 500, consent.Unasked)
+	_, other := readAt(t, s, otherVIN, 500, consent.Granted)
 	require.Nil(t, other.Earlier, "another vehicle")
 	require.False(t, other.NotBelow)
 	require.Equal(t, 2, marks(t, s))
@@ -71,7 +72,7 @@ func TestMileageBetweenVisits(t *testing.T) {
 // A scan that is made twice in one visit is compared with the earlier visit both times, never with itself.
 func TestMileageWithinAVisit(t *testing.T) {
 	s := open(t, home(t), store.Options{})
-	v, first := readAt(t, s, vinText, 120_480, consent.Unasked)
+	v, first := readAt(t, s, vinText, 120_480, consent.Granted)
 	kept, err := s.KeepScan(t.Context(), v.ID, v.Scans[0], nil, "1")
 	require.NoError(t, err)
 	require.Equal(t, first, kept.Odometer)
@@ -82,11 +83,14 @@ func TestMileageWithinAVisit(t *testing.T) {
 	require.True(t, kept.Odometer.NotBelow)
 }
 
-// A customer who said no to the service purpose leaves no mark; one who withdraws takes it along; the copy shows it.
+// A customer who said no to the service purpose, or was never asked, leaves no mark; one who withdraws takes it along; the copy
+// shows it.
 func TestMileageAndTheCustomer(t *testing.T) {
 	s := open(t, home(t), store.Options{})
 	readAt(t, s, vinText, 120_480, consent.Refused)
 	readAt(t, s, vinText, 120_480, consent.Withdrawn)
+	readAt(t, s, vinText, 120_480, consent.Unasked)
+	readAt(t, s, vinText, 120_480, consent.Deferred)
 	require.Zero(t, marks(t, s))
 	v, _ := readAt(t, s, vinText, 120_480, consent.Granted)
 	require.Equal(t, 1, marks(t, s))
@@ -131,13 +135,11 @@ func TestMileageIsErasedWithItsVisit(t *testing.T) {
 	require.NoError(t, old.Close())
 }
 
-// With the service purpose never asked the mark is there, and everything that holds for a visit holds for it: the copy lists it,
-// the log says when it was destroyed, retention and erasure take it, and a withdrawal destroys its key, so that an older copy of
-// the database does not give it back.
-func TestMileageOfAVisitThatWasNeverAsked(t *testing.T) {
+// A withdrawal destroys the key of the mark, so that an older copy of the database does not give it back, and the log says when.
+func TestMileageOfACustomerWhoWithdraws(t *testing.T) {
 	dir := home(t)
 	s := open(t, dir, store.Options{})
-	v, _ := readAt(t, s, vinText, 120_480, consent.Unasked)
+	v, _ := readAt(t, s, vinText, 120_480, consent.Granted)
 	require.Equal(t, 1, marks(t, s))
 	body, err := s.ExportVisit(t.Context(), v.ID)
 	require.NoError(t, err)
@@ -163,6 +165,32 @@ func TestMileageOfAVisitThatWasNeverAsked(t *testing.T) {
 	require.NotContains(t, string(body), "mileage_mark")
 	_, next := readAt(t, old, vinText, 60_000, consent.Unasked)
 	require.Nil(t, next.Earlier)
+}
+
+// A yes that comes after the vehicle was read leaves the mark then; a yes that has run out is used no more, and its mark is
+// destroyed when the vehicle comes back.
+func TestMileageFollowsTheYes(t *testing.T) {
+	now := day
+	s := open(t, home(t), store.Options{Now: func() time.Time { return now }})
+	v, _ := readAt(t, s, vinText, 120_480, consent.Unasked)
+	require.NoError(t, s.RememberMileage(t.Context(), v.ID))
+	require.Zero(t, marks(t, s), "nobody has said yes")
+	d := yes(consent.Service)
+	d.Until = day.AddDate(0, 1, 0)
+	_, err := s.RecordDecision(t.Context(), v.ID, d)
+	require.NoError(t, err)
+	require.NoError(t, s.RememberMileage(t.Context(), v.ID))
+	require.Equal(t, 1, marks(t, s))
+	_, back := readAt(t, s, vinText, 60_000, consent.Unasked)
+	require.NotNil(t, back.Earlier)
+
+	now = day.AddDate(0, 2, 0)
+	_, later := readAt(t, s, vinText, 60_000, consent.Unasked)
+	require.Nil(t, later.Earlier, "the yes has ended")
+	require.Zero(t, marks(t, s))
+	es, err := s.Ledger().VisitEntries(t.Context(), v.ID)
+	require.NoError(t, err)
+	require.Equal(t, "mileage-mark", es[len(es)-1].Facts.Reason)
 }
 
 // A restricted visit's mark is neither used, nor replaced, nor destroyed; a mark that a later visit replaced is gone for good.
