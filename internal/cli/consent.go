@@ -146,6 +146,10 @@ func parseAnswer(s string) (consent.Purpose, consent.Answer, error) {
 		return "", 0, usage("purposes are service, obfcm, quality and third-party:NAME, for example --purpose service=yes",
 			fmt.Errorf("%q is no answer to a purpose", s))
 	}
+	if purpose.IsPortability() && word != "no" {
+		return "", 0, usage(`obdgate rights export VISIT --recipient NAME --identity "passport seen" --evidence "paper form 2026-120"`,
+			errors.New("a customer's own copy goes to another controller on a request only, once it is checked who asks"))
+	}
 	answer, ok := map[string]consent.Answer{"yes": consent.Granted, "no": consent.Refused, "later": consent.Deferred}[word]
 	if !ok {
 		return "", 0, usage("answers are yes, no and later", fmt.Errorf("%q is no answer", word))
@@ -273,7 +277,7 @@ lists both. What was sent before stays sent: rights erase asks for its erasure.`
 					}
 					d.Purpose, d.Answer, d.At = consent.Purpose(n), consent.Withdrawn, p.now()
 					if !d.Purpose.Valid() {
-						return usage("purposes are service, obfcm, quality and third-party:NAME", fmt.Errorf("no purpose %q", n))
+						return usage("purposes are service, obfcm, quality, third-party:NAME and portability:NAME", fmt.Errorf("no purpose %q", n))
 					}
 					ds = append(ds, d)
 				}

@@ -50,29 +50,59 @@ func envelopes(t *testing.T, col *collector.Collector) []string {
 	return strings.FieldsFunc(b.String(), func(r rune) bool { return r == '\n' })
 }
 
-// A customer takes the data straight to another controller, with a yes that names it, and gets a letter that says so; nobody else
-// gets anything.
+// A customer takes the data straight to another controller, with a request, an identity that was checked and a yes that names it,
+// and gets a letter that says so: every value the vehicle gave, personal ones too, and nothing people entered. Nobody else gets
+// anything, and no other way leads there.
 func TestDataGoStraightToAnotherController(t *testing.T) {
 	c := newCounter(t)
-	other, otherFile := dealer(t, "Noord Insurance", consent.ThirdParty("Noord Insurance"))
+	const name = "Noord Insurance"
+	other, otherFile := dealer(t, name, consent.ThirdParty(name), consent.Portability(name))
 	maker, makerFile := dealer(t, "Maker")
-	c.ok("recipient", "add", otherFile, "--agreement", "DPA 7")
+	c.ok("recipient", "add", otherFile, "--agreement", "DPA 7", "--purpose", "third-party:"+name)
 	c.ok("recipient", "add", makerFile, "--agreement", "DPA 8")
 	v := c.visit()
 
-	code, _, _ := c.run("rights", "export", v, "--recipient", "Noord Insurance", "--identity", seen)
+	ask := []string{"rights", "export", v, "--recipient", name}
+	evidence := []string{"--evidence", "paper form 2026-120"}
+	code, _, text := c.run(append(append(ask, evidence...), "--identity", seen)...)
+	require.Equal(t, exitNoPerm, code, "its agreement does not cover it")
+	require.Contains(t, text, "--purpose")
+	require.NotContains(t, c.ok("consent", "show", v), name, "and then no answer is recorded")
+	c.ok("recipient", "add", otherFile, "--agreement", "DPA 7", "--replace")
+	code, _, _ = c.run("consent", "record", "--visit", v, "--purpose", "portability:"+name+"=yes", "--evidence", "paper form 1")
+	require.Equal(t, exitUsage, code, "nobody records it without the request")
+	require.Contains(t, c.ok("rights", "list"), "portability", "the request that failed stays open")
+	code, _, _ = c.run(append(ask, "--identity", seen)...)
 	require.Equal(t, exitNoPerm, code, "the service yes is not a yes to the insurer")
+	stranger := c.visit()
+	code, _, _ = c.run("rights", "export", stranger, "--recipient", name, "--evidence", "paper form 2026-120")
+	require.Equal(t, exitUsage, code, "nobody checked who asks")
 	require.Empty(t, envelopes(t, other))
-	letter := filepath.Join(t.TempDir(), "letter.html")
-	c.ok("rights", "export", v, "--recipient", "Noord Insurance", "--identity", seen, "--evidence", "paper form 2026-120", "--letter", letter)
+
+	// Technical values, where the customer wants no more than that.
+	c.ok("consent", "record", "--visit", v, "--purpose", "third-party:"+name+"=yes", "--evidence", "paper form 2026-119")
+	code, _, text = c.run("consent", "withdraw", "--visit", v, "--purpose", "service", "--recipient", "Maker")
+	require.Zero(t, code, text)
+	c.ok("upload", "--visit", v)
 	got := envelopes(t, other)
 	require.Len(t, got, 1)
 	require.Contains(t, got[0], `"third-party:Noord%20Insurance"`)
-	require.Contains(t, got[0], "WVWZZZCD0NW000001")
-	for _, personal := range []string{"Peeters", "order 7", "passport", "obfcm."} {
-		require.NotContains(t, got[0], personal)
+	require.NotContains(t, got[0], `"obd.01.0D"`)
+
+	letter := filepath.Join(t.TempDir(), "letter.html")
+	c.ok(append(append(ask, evidence...), "--identity", seen, "--letter", letter)...)
+	got = envelopes(t, other)
+	require.Len(t, got, 2)
+	whole := got[slices.IndexFunc(got, func(e string) bool { return strings.Contains(e, `"portability:Noord%20Insurance"`) })]
+	require.True(t, strings.Contains(whole, "WVWZZZCD0NW000001"))
+	require.True(t, strings.Contains(whole, `"obd.01.0D"`), "the speed is a personal value, and the customer's to take along")
+	for _, entered := range []string{"Peeters", "order 7", "passport", "obfcm."} {
+		require.False(t, strings.Contains(got[0]+got[1], entered), entered)
 	}
-	require.Contains(t, pageWords(t, letter), "handed the technical data of your visit straight over to: Noord Insurance")
+	require.Contains(t, pageWords(t, letter), "personal values too, straight over to: Noord Insurance")
+	c.ok("scan", "sim:golf8", "--visit", v)
+	c.run("upload", "--visit", v)
+	require.Equal(t, 1, strings.Count(strings.Join(envelopes(t, other), "\n"), "portability:"), "what is read later is not part of the request")
 	require.Empty(t, envelopes(t, maker), "only the one that was asked for")
 	require.Contains(t, c.ok("consent", "show", v, "--recipients"), "Noord Insurance")
 
@@ -87,15 +117,14 @@ func TestDataGoStraightToAnotherController(t *testing.T) {
 		}
 		return m
 	}
-	require.True(t, standing()[may{"Maker", "service", "granted"}])
+	require.True(t, standing()[may{"Maker", "service", "withdrawn"}])
 	require.True(t, standing()[may{"Maker", "obfcm", "refused"}])
 	require.True(t, standing()[may{"Maker", "quality", "unasked"}])
 	require.True(t, standing()[may{"Noord Insurance", "third-party:Noord Insurance", "granted"}])
-	c.ok("consent", "withdraw", "--visit", v, "--purpose", "service", "--recipient", "Maker")
-	require.True(t, standing()[may{"Maker", "service", "withdrawn"}])
-	require.True(t, standing()[may{"Noord Insurance", "third-party:Noord Insurance", "granted"}])
-	code, _, _ = c.run("upload")
-	require.Equal(t, exitNoPerm, code)
+	require.True(t, standing()[may{"Noord Insurance", "portability:Noord Insurance", "granted"}])
+	c.ok("consent", "withdraw", "--visit", v, "--purpose", "portability:Noord Insurance")
+	require.True(t, standing()[may{"Noord Insurance", "portability:Noord Insurance", "withdrawn"}])
+	require.True(t, standing()[may{"Noord Insurance", "third-party:Noord Insurance", "granted"}], "each on its own")
 	require.Empty(t, envelopes(t, maker))
 
 	// An erasure is passed on to who got something, and answered.

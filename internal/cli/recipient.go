@@ -24,9 +24,12 @@ func (p *program) recipientAdd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "add BUNDLE", Short: "Enter a recipient from the enrolment file its collector issued", Args: exactArgs(1),
 		Long: `add reads the file that obdgate-collector keys wrote: name, country, role, address, certificates. The agreement
-with the recipient is yours to add; without one nothing is sent. Purposes narrow what the collector offers.`,
+with the recipient is yours to add; without one nothing is sent. --purpose says for what it is registered, in place of
+what the collector offers: service, obfcm, quality; third-party:NAME (technical values to an insurer or lessor, at the
+customer's request) and portability:NAME (rights export --recipient) name the recipient.`,
 		Example: `  obdgate recipient add garage-1.enrolment --agreement "AVV 2026-07"
-  obdgate recipient add garage-1.enrolment --agreement "AVV 2026-07" --purpose obfcm`,
+  obdgate recipient add garage-1.enrolment --agreement "AVV 2026-07" --purpose obfcm
+  obdgate recipient add noord.enrolment --agreement "AVV 2026-08" --purpose "third-party:Noord" --purpose "portability:Noord"`,
 		RunE: func(c *cobra.Command, args []string) error {
 			b, err := os.ReadFile(args[0])
 			if err != nil {
@@ -42,7 +45,7 @@ with the recipient is yours to add; without one nothing is sent. Purposes narrow
 				r.Purposes = nil
 				for _, n := range names {
 					if !consent.Purpose(n).Valid() {
-						return usage("purposes are service, obfcm, quality and third-party:NAME", fmt.Errorf("no purpose %q", n))
+						return usage("purposes are service, obfcm, quality, third-party:NAME and portability:NAME", fmt.Errorf("no purpose %q", n))
 					}
 					r.Purposes = append(r.Purposes, consent.Purpose(n))
 				}

@@ -278,8 +278,9 @@ func (p *program) rightsExport() *cobra.Command {
 	c := &cobra.Command{
 		Use: "export ID", Short: "Hand a customer's data over to take along, or straight to another controller", Args: exactArgs(1),
 		Long: `export writes the machine-readable copy to a file the customer can take to another workshop. With --recipient it
-goes straight to a registered recipient, through the same door as everything else: technical values only, and
-only where the customer said yes to third-party:NAME, before or with this request (--evidence).`,
+goes straight to a registered recipient, through the same door as everything else: every value the vehicle gave at the
+visit, personal ones too, and nothing people entered. It needs the customer's word for this recipient (--evidence), is
+receipted and can be withdrawn as portability:NAME. For technical values alone: consent record --purpose third-party:NAME.`,
 		Example: `  obdgate rights export v3k9… --to copy.json --identity "passport seen"
   obdgate rights export v3k9… --recipient "Noord Insurance" --identity "passport seen" --evidence "paper form 2026-120"`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -319,8 +320,17 @@ func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to, e
 	if err := p.trustLog(ctx, s); err != nil {
 		return err
 	}
-	if _, err := s.Recipient(ctx, to); err != nil {
+	r, err := s.Recipient(ctx, to)
+	if err != nil {
 		return unknownRecipient(err)
+	}
+	purpose := consent.Portability(r.Name)
+	switch {
+	case !r.For(purpose):
+		return fail(exitNoPerm, fmt.Sprintf("agree with it, then: obdgate recipient add BUNDLE --replace --agreement … --purpose %q", purpose),
+			fmt.Errorf("%w: %s", gate.ErrPurpose, purpose))
+	case len(v.Scans) == 0:
+		return fail(exitNoPerm, "obdgate scan first", gate.ErrNothing)
 	}
 	if evidence != "" {
 		o := answerOptions{evidence: evidence}
@@ -331,7 +341,7 @@ func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to, e
 		if err != nil {
 			return err
 		}
-		d.Purpose, d.Answer, d.At = consent.ThirdParty(to), consent.Granted, p.now()
+		d.Purpose, d.Answer, d.At = purpose, consent.Granted, p.now()
 		if err := p.answer(ctx, s, v, []consent.Decision{d}); err != nil {
 			return err
 		}
@@ -346,7 +356,7 @@ func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to, e
 	}
 	door, sealed := gate.New(s.Consent(), s.Station()), 0
 	for _, c := range all {
-		if c.input.Recipient.Name != to || c.input.Purpose != consent.ThirdParty(to) {
+		if c.input.Recipient.Name != r.Name || c.input.Purpose != purpose {
 			continue
 		}
 		e, err := door.Seal(ctx, c.input)
@@ -362,7 +372,7 @@ func (p *program) port(ctx context.Context, s *store.Store, v visit.Visit, to, e
 		sealed++
 	}
 	if sealed == 0 {
-		return fail(exitNoPerm, "the recipient must be registered for third-party:"+to+", and the visit must have a scan", gate.ErrNothing)
+		return fail(exitNoPerm, "there is nothing the vehicle gave at this visit", gate.ErrNothing)
 	}
 	return p.drain(ctx, q, v.ID, kept{})
 }

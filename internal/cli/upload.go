@@ -207,6 +207,9 @@ func (p *program) sealEach(ctx context.Context, s *store.Store, id string, take 
 	door := gate.New(s.Consent(), s.Station())
 	agreed, unasked, told := map[string]bool{}, map[string]int{}, map[string]bool{}
 	for _, c := range all {
+		if c.input.Purpose.IsPortability() {
+			continue // sealed by the request for it only: rights export
+		}
 		counts := id != "" || c.visit.Closed.IsZero()
 		sealed, err := door.Seal(ctx, c.input)
 		switch {

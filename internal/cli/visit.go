@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"obdgate/internal/consent"
@@ -236,11 +235,11 @@ func (p *program) sheet(ctx context.Context, s *store.Store, v visit.Visit) (rep
 	return report.NewVisit(v, decisions, items, rules, p.now()).WithNotices(notices), nil
 }
 
-// purposes are all purposes a customer can be asked for, third parties by the decisions there are.
+// purposes are all purposes a customer can be asked for, those that name somebody by the decisions there are.
 func purposes(ds []consent.Decision) []consent.Purpose {
 	out := []consent.Purpose{consent.Service, consent.OBFCM, consent.Quality}
 	for _, d := range ds {
-		if strings.HasPrefix(string(d.Purpose), "third-party:") && !slices.Contains(out, d.Purpose) {
+		if d.Purpose.Named() != "" && !slices.Contains(out, d.Purpose) {
 			out = append(out, d.Purpose)
 		}
 	}

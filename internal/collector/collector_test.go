@@ -83,8 +83,11 @@ func TestRefusals(t *testing.T) {
 			"white space":            {good + "\n", nil, nil, 422, "schema"},
 			"speed":                  {key("obd.01.0D"), nil, nil, 422, "personal"},
 			"unclassified":           {key("dbc." + secret + ".Lat"), nil, nil, 422, "personal"},
-			"personal software":      {with(func(e *wire.Envelope) { e.Software = []wire.Reading{{Key: "obd.01.0D", Value: num(t, "1")}} }), nil, nil, 422, "personal"},
-			"personal code":          {with(func(e *wire.Envelope) { e.Codes = []wire.Code{{Code: "P0301", Status: "snapshot_time"}} }), nil, nil, 422, "personal"},
+			"a copy for somebody else": {with(func(e *wire.Envelope) {
+				e.Purpose, e.Readings[0] = "portability:Somebody", wire.Reading{Key: "obd.01.0D", Value: num(t, "1")}
+			}), nil, nil, 422, "personal"},
+			"personal software": {with(func(e *wire.Envelope) { e.Software = []wire.Reading{{Key: "obd.01.0D", Value: num(t, "1")}} }), nil, nil, 422, "personal"},
+			"personal code":     {with(func(e *wire.Envelope) { e.Codes = []wire.Code{{Code: "P0301", Status: "snapshot_time"}} }), nil, nil, 422, "personal"},
 			"personal mileage": {with(func(e *wire.Envelope) {
 				e.Odometer = &wire.Odometer{Km: num(t, "1"), Source: "dbc.GPS.Trip"}
 			}), nil, nil, 422, "personal"},
@@ -230,6 +233,11 @@ func TestExport(t *testing.T) {
 			consumption(t, func(e *wire.Envelope) { e.VIN, e.OBFCM.Layout = "WVWZZZCD0NW000002", "unconfirmed" }),
 			consumption(t, func(e *wire.Envelope) { e.VIN, e.OBFCM.Verdict = "WVWZZZCD0NW000003", "implausible" }),
 			consumption(t, func(e *wire.Envelope) { e.VIN = theVIN[:11] }),
+			// A customer's own copy, with a personal value, is taken and is in no return to the Commission.
+			consumption(t, func(e *wire.Envelope) {
+				e.Purpose, e.VIN = "portability:"+wire.Name(s.Name()), "WVWZZZCD0NW000004"
+				e.Readings = []wire.Reading{{Key: "obd.01.0D", Value: num(t, "50"), Unit: "km/h", ECU: "7E8"}}
+			}),
 		}
 		var lines []string
 		for _, e := range all {

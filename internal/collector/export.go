@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"obdgate/internal/consent"
 	"obdgate/internal/wire"
 )
 
@@ -53,7 +54,7 @@ func (c *Collector) ExportEEA(ctx context.Context, w io.Writer) error {
 		if err != nil {
 			return fmt.Errorf("envelope %s: %w", h.Hash, err)
 		}
-		if e.OBFCM == nil || e.OBFCM.Verdict != "plausible" || len(e.VIN) != 17 {
+		if e.Purpose != string(consent.OBFCM) || e.OBFCM == nil || e.OBFCM.Verdict != "plausible" || len(e.VIN) != 17 {
 			return nil
 		}
 		cells := eeaCells(e.OBFCM)

@@ -139,8 +139,8 @@ func (c *Collector) answer(w http.ResponseWriter, r *http.Request) (status int, 
 		return stop(http.StatusUnprocessableEntity, "schema", err.Error())
 	case e.Station != station:
 		return stop(http.StatusForbidden, "station", "the certificate is not of the station named in the envelope")
-	case !c.technical(e):
-		return stop(http.StatusUnprocessableEntity, "personal", "a key is personal or unknown here: nothing was stored")
+	case !c.admissible(e):
+		return stop(http.StatusUnprocessableEntity, "personal", "a key is personal or unknown here, or the copy is for somebody else: nothing was stored")
 	}
 	hash = e.ID
 	receipt, err := c.accept(r.Context(), e, body)

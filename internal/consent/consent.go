@@ -20,10 +20,30 @@ const (
 // ThirdParty is the purpose of passing data to a named third party at the customer's request (insurer, leasing company).
 func ThirdParty(name string) Purpose { return Purpose("third-party:" + name) }
 
-// Valid reports whether p is one of the known purposes or a named third party.
+// Portability is the purpose of handing everything the vehicle said, personal values too, straight to another controller at the
+// customer's request (Regulation (EU) 2016/679, Art. 20(2)). It is never asked for: it comes from a request whose sender was
+// identified.
+func Portability(name string) Purpose { return Purpose("portability:" + name) }
+
+// IsPortability reports whether p is Portability of somebody.
+func (p Purpose) IsPortability() bool { return strings.HasPrefix(string(p), "portability:") }
+
+// Named returns who a purpose names: the third party or the other controller, "" for a purpose that names nobody.
+func (p Purpose) Named() string {
+	_, name, _ := strings.Cut(string(p), ":")
+	return name
+}
+
+// Valid reports whether p is one of the known purposes, or a kind that names somebody with a name.
 func (p Purpose) Valid() bool {
-	name, third := strings.CutPrefix(string(p), "third-party:")
-	return p == Service || p == OBFCM || p == Quality || third && name != "" && strings.TrimSpace(name) == name
+	name := p.Named()
+	switch p {
+	case Service, OBFCM, Quality:
+		return true
+	case ThirdParty(name), Portability(name):
+		return name != "" && strings.TrimSpace(name) == name
+	}
+	return false
 }
 
 // Answer is where a purpose stands. The zero value is Unasked, and unasked is no.

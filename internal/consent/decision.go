@@ -29,7 +29,7 @@ func (d Decision) Validate() error {
 	case d.Visit == "":
 		return invalid("the visit is missing")
 	case !d.Purpose.Valid():
-		return invalid("unknown purpose: service, obfcm, quality or third-party:NAME")
+		return invalid("unknown purpose: service, obfcm, quality, third-party:NAME or portability:NAME")
 	case d.Answer != Granted && d.Answer != Refused && d.Answer != Deferred && d.Answer != Withdrawn:
 		return invalid("the answer must be granted, refused, deferred or withdrawn")
 	case d.At.IsZero():

@@ -89,7 +89,7 @@ func NoticeVersion(version string, purpose Purpose, language string) (Notice, er
 	return n, nil
 }
 
-// Kind is the purpose without a third party's name: service, obfcm, quality or third-party.
+// Kind is the purpose without the name in it: service, obfcm, quality, third-party or portability.
 func (p Purpose) Kind() string {
 	k, _ := p.kind()
 	return k

@@ -14,11 +14,13 @@ import (
 	"obdgate/internal/odometer"
 	"obdgate/internal/policy"
 	"obdgate/internal/reading"
-	"obdgate/internal/recipient"
 	"obdgate/internal/wire"
 )
 
 const obfcmPrefix = "obfcm."
+
+// neverLeaves are the categories that go nowhere, whoever asks: what people entered, and what is not even to be stored.
+var neverLeaves = []policy.Category{policy.Customer, policy.Occupant, policy.WorkshopRecord}
 
 // serviceCategories are what the service purpose and a named third party get, and what quality is made from. Consumption
 // has its own purpose, and the workshop's record stays in the workshop.
@@ -57,10 +59,10 @@ func (g *Gate) compose(in Input, receipt string) (*wire.Envelope, error) {
 	return e, nil
 }
 
-// purposeOnWire spells a third party's name as the schema does.
+// purposeOnWire spells the name in a purpose as the schema does.
 func purposeOnWire(p consent.Purpose) string {
-	if name, third := strings.CutPrefix(string(p), "third-party:"); third {
-		return "third-party:" + wire.Name(name)
+	if name := p.Named(); name != "" {
+		return p.Kind() + ":" + wire.Name(name)
 	}
 	return string(p)
 }
@@ -69,9 +71,8 @@ func purposeOnWire(p consent.Purpose) string {
 // safeguard stands on its record and the purpose named it to the customer; otherwise the first 11 characters, which name a
 // model and a plant.
 func linkingKey(in *Input) string {
-	v, r := in.VIN.Reveal(), &in.Recipient
-	safe := recipient.AreaOn(r.Country, in.Day) == recipient.Adequate || r.Safeguard != ""
-	if v == "" || r.WholeVIN() || safe && in.Purpose == consent.ThirdParty(r.Name) {
+	v := in.VIN.Reveal()
+	if v == "" || in.Recipient.WholeVIN() || in.Purpose.Named() != "" && protected(in) {
 		return v
 	}
 	return v[:11]
@@ -85,6 +86,9 @@ type selection struct {
 
 // allows is the rule of the purpose for one tag.
 func (s *selection) allows(t policy.Tag) bool {
+	if s.in.Purpose.IsPortability() { // to the one controller the customer named in a request (Regulation (EU) 2016/679, Art. 20(2))
+		return !slices.Contains(neverLeaves, t.Category)
+	}
 	if !t.Class.Releasable() {
 		return false
 	}
@@ -129,7 +133,7 @@ func (s *selection) fill(e *wire.Envelope) error {
 		switch o.Outcome {
 		case obfcm.OK, obfcm.Implausible, obfcm.VehicleError:
 		default:
-			return fmt.Errorf("the consumption record: %w", ErrRefused)
+			return fmt.Errorf("the consumption record: %w", ErrRefused) // what was refused is not held; if it were, it would stay
 		}
 		e.OBFCM = &wire.OBFCM{Verdict: string(o.Outcome), Reasons: slices.Clone(o.Reasons), Layout: o.Layout, ECU: o.ECU, Values: record}
 	}

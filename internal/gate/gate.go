@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"obdgate/internal/consent"
@@ -27,6 +26,7 @@ var (
 	ErrNoConsent   = errors.New("the customer has not consented to this purpose")
 	ErrRefused     = fmt.Errorf("%w: refused or withdrawn", ErrNoConsent)
 	ErrNoAgreement = errors.New("no agreement with this recipient is on record")
+	ErrUnsafe      = errors.New("the recipient is outside the EEA, without an adequacy decision or a safeguard on record")
 	ErrPurpose     = errors.New("the recipient is not registered for this purpose")
 	ErrNothing     = errors.New("there is nothing to send for this purpose")
 	ErrTampered    = errors.New("the stored envelope is not the one that was sealed")
@@ -132,10 +132,13 @@ func (e Envelope) get() released {
 }
 
 // Seal makes the envelope of in's purpose. The same technical content under the same consent always gives the same bytes.
-// Errors: ErrNoConsent, ErrRefused, ErrNoAgreement, ErrPurpose, ErrNothing, or what Consent returned.
+// Errors: ErrNoConsent, ErrRefused, ErrNoAgreement, ErrPurpose, ErrUnsafe, ErrNothing, or what Consent returned.
 func (g *Gate) Seal(ctx context.Context, in Input) (Sealed, error) {
 	if err := admits(&in.Recipient, in.Purpose); err != nil {
 		return Sealed{}, err
+	}
+	if in.Purpose.IsPortability() && !protected(&in) {
+		return Sealed{}, ErrUnsafe
 	}
 	receipt, err := g.ask(ctx, in.Visit, in.Purpose, in.Recipient.Name)
 	if err != nil {
@@ -187,14 +190,20 @@ func (g *Gate) ask(ctx context.Context, visit string, p consent.Purpose, recipie
 }
 
 func admits(r *recipient.Recipient, p consent.Purpose) error {
-	name, third := strings.CutPrefix(string(p), "third-party:")
 	switch {
 	case r.Name == "" || r.Agreement == "":
 		return ErrNoAgreement
-	case !p.Valid() || !r.For(p) || third && name != r.Name:
+	case !p.Valid() || !r.For(p) || p.Named() != "" && p.Named() != r.Name:
 		return fmt.Errorf("%w: %s", ErrPurpose, p)
 	}
 	return nil
+}
+
+// protected reports whether a recipient may have what names a vehicle or a person: inside the EEA, or where an adequacy decision
+// or a safeguard stands on its record.
+func protected(in *Input) bool {
+	r := &in.Recipient
+	return r.WholeVIN() || recipient.AreaOn(r.Country, in.Day) == recipient.Adequate || r.Safeguard != ""
 }
 
 // authenticated is the MAC's input: a context, then each field with its length.

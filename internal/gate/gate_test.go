@@ -98,7 +98,7 @@ func input(t require.TestingT, p consent.Purpose) gate.Input {
 		Visit: "v1", VIN: v, Values: tagged(t, scan()), Purpose: p,
 		OBFCM: obfcm.Verdict{Outcome: obfcm.OK, ECU: "7E8"},
 		Recipient: recipient.Recipient{Name: "Dealer", Country: "NL", Agreement: "A-1", Purposes: []consent.Purpose{
-			consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Dealer")}},
+			consent.Service, consent.OBFCM, consent.Quality, consent.ThirdParty("Dealer"), consent.Portability("Dealer")}},
 		Station: "station-1", Day: time.Date(2026, 11, 20, 23, 59, 0, 0, time.FixedZone("CET", 3600)),
 		Policy: wire.Policy{Version: pol.Version(), Hash: pol.Hash()},
 	}
@@ -226,6 +226,51 @@ func TestOutsideTheEEANothingNamesTheVehicle(t *testing.T) {
 	require.Equal(t, theVIN, seal(t, yes(in.Purpose), in).VIN)
 	in.Day = time.Date(2031, 12, 28, 0, 0, 0, 0, time.UTC)
 	require.Equal(t, theVIN[:11], seal(t, yes(in.Purpose), in).VIN, "the decision has ended")
+}
+
+// A customer's own copy for another controller: every value the vehicle gave, save what people entered; never where nobody protects
+// it, and no other purpose carries more for it.
+func TestPortabilityCarriesWhatTheVehicleGave(t *testing.T) {
+	in := input(t, consent.Portability("Dealer"))
+	e := seal(t, yes(in.Purpose), in)
+	have := map[string]bool{}
+	for k := range e.Keys {
+		have[k] = true
+	}
+	rules, err := policy.Default()
+	require.NoError(t, err)
+	personal := 0
+	for _, r := range scan() {
+		tag := rules.Tag(r).Tag()
+		never := tag.Category == policy.Customer || tag.Category == policy.Occupant || tag.Category == policy.WorkshopRecord
+		_, absent := r.Value.(reading.Absent)
+		_, identity := r.Value.(reading.Identity)
+		_, code := r.Value.(reading.Code)
+		if absent || identity || code && r.Value.(reading.Code).Label == "" && strings.HasPrefix(string(r.Key), wire.CodeKey) || r.Key == "odometer" {
+			continue
+		}
+		require.Equal(t, !never, have[string(r.Key)], "%s %s", r.Key, tag.Category)
+		if !never && !tag.Class.Releasable() {
+			personal++
+		}
+	}
+	require.Positive(t, personal)
+	require.NotNil(t, e.OBFCM)
+	require.Equal(t, theVIN, e.VIN)
+
+	for _, p := range []consent.Purpose{consent.Service, consent.ThirdParty("Dealer"), consent.Portability("Other")} {
+		_, err := gate.New(yes(p), hmacKey("k")).Seal(t.Context(), in)
+		require.ErrorIs(t, err, gate.ErrNoConsent, "a yes to %s is none to this", p)
+	}
+	in.Recipient.Country = "US"
+	_, err = gate.New(yes(in.Purpose), hmacKey("k")).Seal(t.Context(), in)
+	require.ErrorIs(t, err, gate.ErrUnsafe)
+	in.Recipient.Safeguard = "SCC 2026-1"
+	require.Equal(t, theVIN, seal(t, yes(in.Purpose), in).VIN)
+	in.Purpose = consent.Portability("Somebody else")
+	in.Recipient.Purposes = append(in.Recipient.Purposes, in.Purpose)
+	_, err = gate.New(yes(in.Purpose), hmacKey("k")).Seal(t.Context(), in)
+	require.ErrorIs(t, err, gate.ErrPurpose)
 }
 
 func TestSealRefuses(t *testing.T) {

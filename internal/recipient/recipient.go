@@ -102,12 +102,12 @@ func (r Recipient) Validate() error {
 	case !CountryKnown(r.Country):
 		return invalid("the country must be an ISO code of two capital letters, such as NL")
 	case len(r.Purposes) == 0:
-		return invalid("at least one purpose is needed: service, obfcm, quality or third-party:NAME")
+		return invalid("at least one purpose is needed: service, obfcm, quality, third-party:NAME or portability:NAME")
 	}
 	seen := map[consent.Purpose]bool{}
 	for _, p := range r.Purposes {
 		if !p.Valid() || seen[p] {
-			return invalid("a purpose is unknown or named twice: service, obfcm, quality or third-party:NAME")
+			return invalid("a purpose is unknown or named twice: service, obfcm, quality, third-party:NAME or portability:NAME")
 		}
 		seen[p] = true
 	}

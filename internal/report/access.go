@@ -164,7 +164,7 @@ func logLine(words *i18n.Catalog, names *Text, e ledger.Entry) []string {
 	f := e.Facts
 	purpose := f.Purpose
 	switch {
-	case f.Purpose == "third-party":
+	case f.Purpose == "third-party" || f.Purpose == "portability":
 		purpose = "" // the recipient says which
 	case f.Purpose != "":
 		purpose = names.Purpose(consent.Purpose(f.Purpose))

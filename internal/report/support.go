@@ -126,7 +126,7 @@ func NewSupport(rules *policy.Policy) Support {
 var words = strings.Fields(`unknown other nl de fr en
 	adapters link adapter state station key disk ledger clock recipients recipient policy
 	elm elm+tcp can sim replay remembered unproven genuine good-copy poor-copy yes no file keyring controller processor
-	service obfcm quality third-party open closed whole partial queued sending done destroyed rejected
+	service obfcm quality third-party portability open closed whole partial queued sending done destroyed rejected
 	requests count filter flow-control long-requests long-answers 29-bit extended timeout protocol stpx segments
 	edited missing tree head tag decision beginning external`)
 

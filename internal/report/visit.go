@@ -210,8 +210,8 @@ func (t *Text) Answers(as []Answer) error {
 
 // Purpose is a purpose's name for people.
 func (t *Text) Purpose(p consent.Purpose) string {
-	if p.Kind() == "third-party" {
-		return t.words.T("purpose.third-party") + " " + string(p)[len("third-party:"):]
+	if name := p.Named(); name != "" {
+		return t.words.T("purpose."+p.Kind()) + " " + name
 	}
 	return t.words.T("purpose." + string(p))
 }

@@ -36,7 +36,8 @@ var ErrInvalid = errors.New("not a valid document")
 // ErrHash marks an envelope whose id is not the hash of its content.
 var ErrHash = errors.New("the id is not the hash of the content")
 
-// Envelope is what leaves: technical values of one vehicle for one purpose, on one day, under one consent receipt.
+// Envelope is what leaves: values of one vehicle for one purpose, on one day, under one consent receipt. They are technical,
+// save in a customer's own copy for another controller (Portable).
 type Envelope struct {
 	Schema  string `json:"schema" jsonschema:"enum=obdgate/envelope/v1"`
 	ID      string `json:"id" jsonschema:"pattern=^[0-9a-f]{64}$"`
@@ -45,7 +46,7 @@ type Envelope struct {
 	Day string `json:"day" jsonschema:"pattern=^[0-9]{4}-[0-9]{2}-[0-9]{2}$"`
 	// VIN is whole (17) or its first 11 characters; absent for quality and where none was read.
 	VIN     string `json:"vin,omitempty" jsonschema:"pattern=^[0-9A-HJ-NPR-Z]{11}([0-9A-HJ-NPR-Z]{6})?$"`
-	Purpose string `json:"purpose" jsonschema:"maxLength=256,pattern=^(service|obfcm|quality|third-party:[!-~]([ -~]*[!-~])?)$"`
+	Purpose string `json:"purpose" jsonschema:"maxLength=256,pattern=^(service|obfcm|quality|(third-party|portability):[!-~]([ -~]*[!-~])?)$"`
 	// Receipt is the id of the consent receipt; for quality a keyed pseudonym that only the station can resolve.
 	Receipt  string    `json:"receipt" jsonschema:"maxLength=96,pattern=^[A-Za-z0-9][A-Za-z0-9._:-]*$"`
 	Policy   Policy    `json:"policy"`
@@ -194,6 +195,10 @@ func Parse(body []byte) (*Envelope, error) {
 	return e, nil
 }
 
+// Portable reports whether e is a customer's own copy for another controller: it may hold personal values, and is for no use but
+// that customer's.
+func (e *Envelope) Portable() bool { return strings.HasPrefix(e.Purpose, "portability:") }
+
 // ordered reports whether every list is strictly ascending, which is what Canonicalise leaves.
 func (e *Envelope) ordered() bool {
 	ok := ascending(e.Readings, compareReading) && ascending(e.Software, compareReading) && ascending(e.Codes, compareCode)
@@ -231,7 +236,7 @@ func (e *Envelope) rules() error {
 	if e.Purpose == "obfcm" && len(e.Readings)+len(e.Codes)+len(e.Software) > 0 {
 		return errors.New("obfcm carries the consumption record and the mileage only")
 	}
-	if e.Purpose != "obfcm" {
+	if e.Purpose != "obfcm" && !e.Portable() {
 		if e.OBFCM != nil {
 			return errors.New("only obfcm carries the consumption record")
 		}
