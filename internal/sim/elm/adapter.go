@@ -50,7 +50,7 @@ type Adapter struct {
 	identity   string // AT@3
 	saved      byte   // SD
 	volts      string // CV
-	baud       int
+	baud       atomic.Int64 // rate of the UART, bit/s; 0 = there is none
 	last       string // for a bare carriage return
 	asleep     bool
 
@@ -66,13 +66,17 @@ type Adapter struct {
 // New plugs an adapter into v.
 func New(v *sim.Vehicle, p Personality, o Options) *Adapter {
 	a := &Adapter{car: v, p: p.withDefaults(), opt: o, params: newParams(), storedAuto: true, faults: newFaulty(o.Faults, o.Seed)}
-	a.baud = a.p.Baud
+	a.baud.Store(int64(a.p.Baud))
 	a.state = a.defaults()
 	return a
 }
 
 // Modelled is the time that has passed for adapter and vehicle.
 func (a *Adapter) Modelled() time.Duration { return time.Duration(a.now.Load()) }
+
+// Baud is the rate in bit/s at which the adapter speaks and listens just now, 0 = it has no UART. Who carries its bytes spoils
+// those that the other end sends or reads at another one.
+func (a *Adapter) Baud() int { return int(a.baud.Load()) }
 
 // errDone ends a session whose client is gone or whose context has ended.
 var errDone = errors.New("session over")
@@ -307,10 +311,10 @@ func (s *session) rest(d time.Duration) {
 
 // charTime is ten bits on the UART.
 func (a *Adapter) charTime() time.Duration {
-	if a.baud == 0 {
+	if a.Baud() == 0 {
 		return 0
 	}
-	return 10 * time.Second / time.Duration(a.baud)
+	return 10 * time.Second / time.Duration(a.Baud())
 }
 
 // pay accounts for characters on the UART.

@@ -1,10 +1,12 @@
 package elm_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,27 +124,103 @@ func TestUnfinishedLine(t *testing.T) {
 	})
 }
 
-// The baud handshake: id at the new rate, a carriage return in time, OK; too late, the old rate.
+// The baud handshake: OK without prompt, a wait, the id at the new rate, a carriage return in time, OK; else the old rate,
+// without a word. STN has its own commands for the same.
 func TestBaudHandshake(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := plug(t, "golf8", "")
-		c.setup("ATE0")
-		slow := c.took("ATI")
-		read := func(n int) string {
-			b := make([]byte, n)
-			n, err := c.r.Read(b)
+	for _, c := range []struct {
+		name, adapter string
+		setup         []string
+		change        string
+		id            string
+		window        time.Duration
+		early         string        // sent before the id comes
+		after         time.Duration // from the id to the answer
+		answer        string
+		want          int
+	}{
+		{name: "in time", change: "ATBRD08", id: "ELM327 v1.4b", window: 75 * time.Millisecond, after: 70 * time.Millisecond, answer: "\r", want: 500000},
+		{name: "too late", change: "ATBRD08", id: "ELM327 v1.4b", window: 75 * time.Millisecond, after: 80 * time.Millisecond, answer: "", want: 38400},
+		{name: "another character", change: "ATBRD08", id: "ELM327 v1.4b", window: 75 * time.Millisecond, answer: "\xCD", want: 38400},
+		{name: "noise before it", change: "ATBRD08", id: "ELM327 v1.4b", window: 75 * time.Millisecond, answer: "\xFF\r", want: 500000},
+		{name: "too early", change: "ATBRD08", id: "ELM327 v1.4b", window: 75 * time.Millisecond, early: "\r", want: 38400},
+		{name: "a longer window", setup: []string{"ATBRT28"}, change: "ATBRD11", id: "ELM327 v1.4b", window: 200 * time.Millisecond,
+			after: 190 * time.Millisecond, answer: "\r", want: 235294},
+		{name: "the longest", setup: []string{"ATBRT00"}, change: "ATBRD23", id: "ELM327 v1.4b", window: 1280 * time.Millisecond,
+			after: 1200 * time.Millisecond, answer: "\r", want: 114285},
+		{name: "STN", adapter: "stn1110", setup: []string{"STBRT100"}, change: "STBR230400", id: "STN1110 v4.0.1", window: 100 * time.Millisecond, answer: "\r", want: 230400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := elm.ByName(c.adapter)
 			require.NoError(t, err)
-			return string(b[:n])
-		}
-		go func() { _, _ = c.conn.Write([]byte("ATBRD08\r")) }()
-		require.Equal(t, "OK\rELM327 v1.4b\r", read(64), "no prompt")
-		require.Equal(t, "OK\r\r>", c.send("\r"))
-		require.Less(t, c.took("ATI"), slow)
-		go func() { _, _ = c.conn.Write([]byte("ATBRD68\r")) }()
-		require.Equal(t, "OK\rELM327 v1.4b\r", read(64))
-		time.Sleep(80 * time.Millisecond)
-		require.Equal(t, "\r>", c.prompt())
-		require.Less(t, c.took("ATI"), slow, "still the rate of before")
+			p.Baud = 38400
+			if c.adapter != "" {
+				c.id = p.STN
+			}
+			v, err := sim.Load("golf8")
+			require.NoError(t, err)
+			a := elm.New(v, p, elm.Options{})
+			synctest.Test(t, func(t *testing.T) {
+				here, there := net.Pipe()
+				var wg sync.WaitGroup
+				wg.Go(func() { _ = a.Serve(t.Context(), there) })
+				c1 := &client{t: t, conn: here, r: bufio.NewReader(here)}
+				c1.setup(append([]string{"ATE0"}, c.setup...)...)
+				read := func() string {
+					got, err := c1.r.ReadString('\r')
+					require.NoError(t, err)
+					return got
+				}
+				go func() { _, _ = here.Write([]byte(c.change + "\r")) }()
+				require.Equal(t, "OK\r", read())
+				began := time.Now()
+				if c.early != "" {
+					_, err := here.Write([]byte(c.early))
+					require.NoError(t, err)
+				}
+				require.Equal(t, c.id+"\r", read(), "no prompt")
+				require.Equal(t, c.window, time.Since(began))
+				require.NotEqual(t, 38400, a.Baud())
+				time.Sleep(c.after)
+				if c.answer != "" {
+					_, err := here.Write([]byte(c.answer))
+					require.NoError(t, err)
+				}
+				if c.want != 38400 {
+					require.Equal(t, "OK\r\r>", c1.prompt())
+				} else {
+					time.Sleep(2 * c.window)
+				}
+				require.Equal(t, c.want, a.Baud())
+				require.Equal(t, []string{p.Banner}, c1.do("ATI"), "nothing but the answer to the next command comes")
+				require.Equal(t, []string{"OK"}, c1.do("ATD"))
+				require.Equal(t, c.want, a.Baud(), "defaults are no reason for another rate")
+				require.NoError(t, here.Close())
+				wg.Wait()
+				require.Equal(t, c.want, a.Baud(), "and the end of a client is none")
+			})
+		})
+	}
+}
+
+// A client that is gone before it has agreed leaves the rate as it was.
+func TestBaudHandshakeAbandoned(t *testing.T) {
+	v, err := sim.Load("golf8")
+	require.NoError(t, err)
+	p, err := elm.ByName("")
+	require.NoError(t, err)
+	a := elm.New(v, p, elm.Options{})
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = a.Serve(t.Context(), there) })
+		c := &client{t: t, conn: here, r: bufio.NewReader(here)}
+		c.setup("ATE0")
+		go func() { _, _ = here.Write([]byte("ATBRD08\r")) }()
+		_, err := c.r.ReadString('\r')
+		require.NoError(t, err)
+		require.NoError(t, here.Close())
+		wg.Wait()
+		require.Equal(t, 38400, a.Baud())
 	})
 }
 

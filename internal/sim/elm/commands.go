@@ -327,7 +327,7 @@ func (s *session) sleep() string {
 func (s *session) reset(takes time.Duration, keepRate bool) {
 	s.rest(takes)
 	if !keepRate {
-		s.baud = s.p.Baud
+		s.baud.Store(int64(s.p.Baud))
 	}
 	s.close()
 	s.state = s.defaults()
@@ -354,8 +354,7 @@ func (s *session) toDefaults() string {
 	return ok
 }
 
-// changeBaud is the handshake of AT BRD: OK without prompt, the id at the new rate, a carriage return of the client within
-// the window, OK and prompt; else silently the old rate (ELM327DSJ p. 27).
+// changeBaud is AT BRD; see handshake.
 func (s *session) changeBaud(arg string) string {
 	divisor := int(byteOf(arg))
 	if divisor == 0 {
@@ -368,42 +367,61 @@ func (s *session) changeBaud(arg string) string {
 	return s.handshake(4_000_000/divisor, s.p.Banner, window)
 }
 
-// handshake changes the rate if the client, which reads id at the new one, answers within the window.
+// handshake changes the rate: OK at the old one without a prompt, a wait in which the client changes its own, id at the new
+// one, and as long again for the client's carriage return; then OK with a prompt, else the old rate again without a word
+// (ELM327DSJ p. 51, "Using Higher RS232 Baud Rates"). What comes while it waits for the client to change is lost.
 func (s *session) handshake(rate int, id string, window time.Duration) string {
-	if s.baud == 0 {
+	old := s.Baud()
+	if old == 0 {
 		return unknown
 	}
-	old := s.baud
 	s.say(ok)
-	s.baud = rate
-	s.say(id)
 	s.flush()
-	// The window is the client's real time: a scaled one could not be met.
-	t := time.NewTimer(window)
+	s.baud.Store(int64(rate))
+	if s.hear(window, nil) {
+		s.say(id)
+		s.flush()
+		agreed := false
+		s.hear(window, func(b byte) bool { agreed = b == '\r'; return agreed })
+		if agreed {
+			return ok
+		}
+	}
+	s.baud.Store(int64(old))
+	return done
+}
+
+// hear takes characters for d, or until enough says so; nil = they do not count. It reports whether the client is still there.
+// d is the client's real time: a scaled one could not be met.
+func (s *session) hear(d time.Duration, enough func(byte) bool) bool {
+	began := time.Now()
+	defer func() {
+		if s.opt.Scale > 0 {
+			s.now.Add(int64(time.Since(began)))
+		}
+	}()
+	t := time.NewTimer(d)
 	defer t.Stop()
-	for len(s.buf) == 0 {
+	for {
+		for len(s.buf) > 0 {
+			b := s.buf[0]
+			s.buf = s.buf[1:]
+			if enough != nil && enough(b) {
+				return true
+			}
+		}
 		select {
 		case chunk, open := <-s.in:
 			if !open {
-				return done
+				return false
 			}
-			s.buf = chunk
+			s.buf = s.faults.hear(chunk)
 		case <-t.C:
-			s.baud = old
-			s.prompt()
-			return done
+			return true
 		case <-s.ctx.Done():
-			return done
+			return false
 		}
 	}
-	first := s.buf[0]
-	s.buf = s.buf[1:]
-	if first != '\r' {
-		s.baud = old
-		s.prompt()
-		return done
-	}
-	return ok
 }
 
 func (s *session) setParameter(arg string) string {

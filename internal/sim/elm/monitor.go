@@ -45,7 +45,7 @@ func (s *session) monitorCommand(arg string) string {
 		spent := s.Modelled() - before
 		s.now.Add(-int64(spent))
 		backlog = max(backlog, before) + spent
-		if s.baud > 0 && backlog-before > bufferChars*s.charTime() {
+		if s.Baud() > 0 && backlog-before > bufferChars*s.charTime() {
 			s.say("BUFFER FULL")
 			s.prompt()
 			return done

@@ -93,7 +93,7 @@ func stCommands() []stCommand {
 		})},
 		{"BRT", number(65535, func(s *session, n int) string { s.window = time.Duration(n) * time.Millisecond; return ok })},
 		{"SBR", number(10_000_000, (*session).switchRate)},
-		{"WBR", plain(func(s *session) string { s.p.Baud = s.baud; return ok })},
+		{"WBR", plain(func(s *session) string { s.p.Baud = s.Baud(); return ok })},
 		{"UFC", onOff(func(*session, bool) {})},
 		{"I", name(func(p *Personality) string { return p.STN })},
 		{"IX", name(func(p *Personality) string { return p.STN + " [2016.07.14]" })},
@@ -181,13 +181,13 @@ func stCommands() []stCommand {
 
 // switchRate is STSBR: OK at the old rate, then the new one without a handshake.
 func (s *session) switchRate(n int) string {
-	if n < 38 || s.baud == 0 {
+	if n < 38 || s.Baud() == 0 {
 		return unknown
 	}
 	s.say(ok)
 	s.prompt()
 	s.flush()
-	s.baud = n
+	s.baud.Store(int64(n))
 	return done
 }
 
