@@ -59,6 +59,7 @@ type adapter struct {
 	trip   time.Duration // shortest round trip of a command, 0 = unknown
 	tail   time.Duration // how long the adapter goes on waiting when everybody has answered, 0 = unknown
 	tails  int           // how often that was measured
+	passed int           // characters, both ways, of finished commands
 	uncut  int           // how often a character did not end its wait
 	asked  time.Duration // when the last command went out
 	grace  time.Duration // from the last answer to ending the wait; negative = it is not ended
@@ -156,6 +157,7 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 		return err
 	}
 	err := a.listen(stop, lim)
+	a.passed += len(cmd) + len(a.rep.text) + len(a.rep.ends) + 3 // carriage returns, an empty line, the prompt
 	switch {
 	case errors.Is(err, errTimeout):
 		if a.rep.cutOff {

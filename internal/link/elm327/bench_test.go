@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,7 +43,7 @@ type end struct {
 	mine, theirs *closing
 	rest         []byte
 	slice        time.Duration // Read returns after so long with nothing; 0 = never
-	garble       bool          // the two ends have different baud rates
+	wire         *wire         // nil = whatever rate does
 	tap          *spent        // is told what passes
 }
 
@@ -149,6 +150,36 @@ type closing struct {
 
 func (c *closing) close() { c.once.Do(func() { close(c.done) }) }
 
+// wire is a cable whose ends have rates of their own. What is sent while they differ is spoiled for good.
+type wire struct {
+	host    atomic.Int64
+	adapter func() int
+	bad     func(rate int, up bool, text string) bool // what does not arrive though the rates agree; nil = all does
+	stuck   bool                                      // the client's port takes no other rate
+}
+
+func (w *wire) spoils(text []byte, up bool) bool {
+	return !alike(int(w.host.Load()), w.adapter()) || w.bad != nil && w.bad(w.adapter(), up, string(text))
+}
+
+// alike: a UART reads what is up to three percent off.
+func alike(a, b int) bool { return 100*max(a-b, b-a) <= 3*b }
+
+// wired is the client's end of it; it can be tuned, as a serial port.
+type wired struct {
+	*end
+	r *result
+}
+
+func (w wired) Tune(baud int) error {
+	if w.wire.stuck {
+		return errors.ErrUnsupported
+	}
+	w.wire.host.Store(int64(baud))
+	w.r.fastest = max(w.r.fastest, baud)
+	return nil
+}
+
 // cable returns the client's and the adapter's end.
 func cable() (client, adapter *end) {
 	a, b := make(chan []byte, 1<<14), make(chan []byte, 1<<14)
@@ -184,11 +215,6 @@ func (e *end) Read(b []byte) (int, error) {
 	}
 	n := copy(b, e.rest)
 	e.rest = e.rest[n:]
-	if e.garble {
-		for i := range b[:n] {
-			b[i] |= 0xC1
-		}
-	}
 	return n, nil
 }
 
@@ -208,7 +234,7 @@ func (e *end) Write(b []byte) (int, error) {
 		}
 		fmt.Fprintf(os.Stderr, "%s %s %q\n", time.Now().Format("05.000"), d, b)
 	}
-	if e.garble {
+	if e.wire != nil && e.wire.spoils(b, e.slice > 0) {
 		for i := range sent {
 			sent[i] |= 0xC1
 		}
@@ -237,6 +263,10 @@ type cell struct {
 	trace               func(string, time.Duration, int)
 	latency             time.Duration // overrides the adapter's, 0 = its own
 	known               bool          // the client knows the rate
+	fixed               bool          // it cannot change it
+	stuck               bool          // it thinks that it can
+	bad                 func(rate int, up bool, text string) bool
+	change              func(*elm.Personality)
 }
 
 // result is what a scan came to.
@@ -245,11 +275,14 @@ type result struct {
 	err      error
 	took     time.Duration
 	opened   time.Duration // of it, to open the adapter
+	closed   time.Duration // after it, to leave the adapter as it was
 	requests int           // that reached the car
 	commands int           // lines sent to the adapter, questions included
 	pause    time.Duration // in which neither side had anything to do
 	spent    spent         // by the scan, opening apart
 	log      []sim.Request
+	fastest  int  // rate that the client's port was set to
+	left     int  // rate of the adapter in the end
 	over     bool // the deadline of the bench
 }
 
@@ -279,6 +312,9 @@ func (c cell) bench(t *testing.T, r *result, use func(ctx context.Context, dial 
 	if c.latency > 0 {
 		p.Latency = c.latency
 	}
+	if c.change != nil {
+		c.change(&p)
+	}
 	var faults []elm.Fault
 	if c.fault != "" {
 		faults, err = elm.Faults(c.fault)
@@ -298,9 +334,19 @@ func (c cell) bench(t *testing.T, r *result, use func(ctx context.Context, dial 
 		dial := func(baud int) (io.ReadWriteCloser, error) {
 			here, there := cable()
 			here.tap, there.tap = &r.spent, &r.spent
-			here.garble = p.Baud != 0 && baud != p.Baud && p.Latency < 10*time.Millisecond // behind a radio any rate does
+			if p.Baud == 0 || p.Latency >= 10*time.Millisecond { // behind a radio any rate does
+				plugs <- there
+				return here, nil
+			}
+			here.wire = &wire{adapter: a.Baud, bad: c.bad, stuck: c.stuck}
+			here.wire.host.Store(int64(baud))
+			r.fastest = max(r.fastest, baud)
+			there.wire = here.wire
 			plugs <- there
-			return here, nil
+			if c.fixed {
+				return here, nil
+			}
+			return wired{here, r}, nil
 		}
 		rates := []int{0}
 		switch {
@@ -314,6 +360,7 @@ func (c cell) bench(t *testing.T, r *result, use func(ctx context.Context, dial 
 		cancel()
 		close(plugs)
 		wg.Wait()
+		r.left = a.Baud()
 	})
 	r.log = v.Log()
 	r.requests = len(r.log)
@@ -335,7 +382,9 @@ func (c cell) read(t *testing.T) *result {
 			r.took = time.Since(began)
 			r.spent.end()
 			r.commands, r.pause = r.commands+r.spent.total(), r.pause+r.spent.pause
+			began = time.Now()
 			require.NoError(t, l.Close())
+			r.closed = time.Since(began)
 		} else {
 			r.took = time.Since(began)
 		}

@@ -22,6 +22,25 @@ type steps struct {
 	at func()
 }
 
+// tunedSteps can be tuned, which is a step as well.
+type tunedSteps struct {
+	steps
+	tune func(int) error
+}
+
+func (s *tunedSteps) Tune(baud int) error {
+	err := s.tune(baud)
+	s.at()
+	return err
+}
+
+func stepping(p io.ReadWriteCloser, at func()) io.ReadWriteCloser {
+	if w, ok := p.(wired); ok {
+		return &tunedSteps{steps{p, at}, w.Tune}
+	}
+	return &steps{p, at}
+}
+
 func (s *steps) Write(b []byte) (int, error) {
 	n, err := s.ReadWriteCloser.Write(b)
 	s.at()
@@ -39,20 +58,26 @@ func (s *steps) Read(b []byte) (int, error) {
 // TestStoppedAtEveryStep stops opening and reading behind every write and every read, and looks at what the next program
 // finds: a prompt, and the settings of an adapter that nobody has touched.
 func TestStoppedAtEveryStep(t *testing.T) {
-	for _, adapter := range []string{"genuine-2.2", "stn1110"} {
-		c := cell{adapter: adapter, car: "testdata/toy.yaml", baud: 115200, known: true}
+	for _, c := range []cell{
+		{adapter: "genuine-2.2", car: "testdata/toy.yaml", baud: 115200, known: true},
+		{adapter: "stn1110", car: "testdata/toy.yaml", baud: 115200, known: true},
+		{adapter: "genuine-2.2", car: "testdata/toy.yaml", baud: 38400, known: true}, // goes up to 500000, and has to come back
+		{adapter: "stn1110", car: "testdata/toy.yaml", baud: 38400, known: true},
+	} {
+		highest := 0
 		for n, more := int64(1), true; more; n++ {
-			c.bench(t, &result{}, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), rates []int) {
+			r := &result{}
+			c.bench(t, r, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), rates []int) {
 				stopped, stop := context.WithCancel(ctx)
 				defer stop()
 				var seen atomic.Int64
 				counting := func(baud int) (io.ReadWriteCloser, error) {
 					p, err := dial(baud)
-					return &steps{p, func() {
+					return stepping(p, func() {
 						if seen.Add(1) == n {
 							stop()
 						}
-					}}, err
+					}), err
 				}
 				o := options(t)
 				began := time.Now()
@@ -71,10 +96,13 @@ func TestStoppedAtEveryStep(t *testing.T) {
 				}
 				port, err := dial(rates[0])
 				require.NoError(t, err)
-				assert.True(t, untouched(t, port), "%s, step %d of the session: the next program finds another adapter than after power-up", adapter, n)
+				assert.True(t, untouched(t, port), "%s at %d, step %d of the session: the next program finds another adapter than after power-up", c.adapter, c.baud, n)
 				require.NoError(t, port.Close())
 			})
+			assert.True(t, alike(c.baud, r.left), "%s at %d, step %d of the session: the adapter is left at %d", c.adapter, c.baud, n, r.left)
+			highest = max(highest, r.fastest)
 		}
+		require.Equal(t, c.baud < 115200, highest > c.baud, "%s at %d", c.adapter, c.baud)
 	}
 }
 

@@ -40,6 +40,8 @@ type Link struct {
 
 	pace     pace
 	last     uint32   // identifier of the request before
+	fast     int      // the rate it was raised to, 0 = never; baud is the one it was found at
+	raised   bool     // raising has been tried, or is known to be no use
 	reopened int      // how often the link was lost and came back
 	ecus     []uint32 // that have answered on the standard 11-bit identifiers
 
@@ -71,7 +73,7 @@ func open(ctx context.Context, uri string, o Options) (link.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	dial := func(_ context.Context, baud int) (port, error) { return openSerial(addr.port, baud) }
+	dial := func(_ context.Context, baud int) (port, error) { return openPort(addr.port, baud) }
 	bauds := rates
 	switch {
 	case addr.host != "":
@@ -132,7 +134,11 @@ func (l *Link) work() {
 				j.ack <- j.task()
 				continue
 			}
-			frames, err := l.serve(j)
+			var frames []frame.Frame
+			err := l.raise()
+			if err == nil {
+				frames, err = l.serve(j)
+			}
 			if errors.Is(err, link.ErrGone) {
 				if err = l.reopen(j, err); err == nil {
 					frames, err = l.serve(j)
@@ -147,7 +153,7 @@ func (l *Link) work() {
 			}
 			l.a.unasked(b)
 		case <-l.stop:
-			if l.failed() == nil {
+			if l.failed() == nil && l.lower() == nil {
 				l.a.restore()
 			}
 			return
@@ -361,7 +367,7 @@ func (l *Link) setName(protocol string) {
 	l.now.Protocol = protocol
 }
 
-// Close breaks off what runs, gives the adapter back its defaults and leaves it at its prompt.
+// Close breaks off what runs, gives the adapter back its defaults and its rate, and leaves it at its prompt.
 func (l *Link) Close() error {
 	l.once.Do(func() {
 		l.mu.Lock()

@@ -45,7 +45,11 @@ func (l *Link) reopen(j *job, lost error) error {
 		}
 	}()
 	for {
-		a, err := connect(ctx, l.dial, []int{l.baud}, old.start)
+		rates := []int{l.baud}
+		if l.fast > 0 { // it may have kept the rate, if it kept its power
+			rates = []int{old.baud, l.baud + l.fast - old.baud}
+		}
+		a, err := connect(ctx, l.dial, rates, old.start)
 		if err == nil {
 			if !near(a.banner, old.banner) || !near(a.stn, old.stn) {
 				_ = a.pump.close()

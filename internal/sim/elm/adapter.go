@@ -209,20 +209,25 @@ func (s *session) next(timed bool) (b byte, timedOut bool, err error) {
 			late = t.C
 		}
 		start := time.Now()
+		var chunk []byte
+		ok := true
 		select {
-		case chunk, ok := <-s.in:
-			if !ok {
-				return 0, false, errDone
-			}
-			s.buf = s.faults.hear(chunk)
+		case chunk, ok = <-s.in:
 		case <-late:
-			return 0, true, nil
+			timedOut = true
 		case <-s.ctx.Done():
-			return 0, false, errDone
+			ok = false
 		}
 		if s.opt.Scale > 0 {
 			s.now.Add(int64(time.Since(start))) // the client's own time passes for the vehicle too
 		}
+		switch {
+		case !ok:
+			return 0, false, errDone
+		case timedOut:
+			return 0, true, nil
+		}
+		s.buf = s.faults.hear(chunk)
 	}
 	b, s.buf = s.buf[0], s.buf[1:]
 	return b, false, nil
