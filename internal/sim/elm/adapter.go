@@ -47,11 +47,11 @@ type Adapter struct {
 	found      bool // open was found by a search
 	stored     byte // protocol kept in EEPROM
 	storedAuto bool
-	identity   string // AT@3
-	saved      byte   // SD
-	volts      string // CV
+	identity   string       // AT@3
+	saved      byte         // SD
+	volts      string       // CV
 	baud       atomic.Int64 // rate of the UART, bit/s; 0 = there is none
-	last       string // for a bare carriage return
+	last       string       // for a bare carriage return
 	asleep     bool
 
 	hung   bool          // it has locked up
