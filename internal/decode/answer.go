@@ -22,7 +22,7 @@ type Source struct {
 // beside an error.
 func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	if len(req) == 0 && len(resp) > 0 {
-		req = question(resp)
+		req = asked(resp)
 	}
 	if len(req) == 0 {
 		return nil, obd.ErrShort
@@ -53,9 +53,9 @@ func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	return out, err // another layout than the maker's table has: the bytes are kept, and it is told
 }
 
-// question is the question an answer answers, for recordings that did not keep it: the service, and the consumption
+// asked is the question an answer answers, for recordings that did not keep it: the service, and the consumption
 // record's type, which another room decodes.
-func question(resp []byte) []byte {
+func asked(resp []byte) []byte {
 	switch {
 	case resp[0] == 0x7F && len(resp) > 1:
 		return resp[1:2]

@@ -53,6 +53,7 @@ func understand(s string, req []byte, running bool) line {
 	for _, w := range progressWords {
 		s = strings.TrimSpace(strings.TrimPrefix(s, w))
 	}
+	s = afterEcho(s, req)
 	if s == "" || s == "OK" || s == "?" {
 		return line{}
 	}
@@ -94,6 +95,30 @@ func understand(s string, req []byte, running bool) line {
 		return line{}
 	}
 	return classify(tokens, req)
+}
+
+// afterEcho takes the question off a line on which an adapter that echoes has gone on with the answer: "0902014", "010541 05 53",
+// "0105SEARCHING...". What is left must be what adapters send: a length, an identifier with a frame, the answer, a refusal.
+func afterEcho(s string, req []byte) string {
+	q := strings.ToUpper(hex.EncodeToString(req))
+	rest, ok := strings.CutPrefix(s, q)
+	if q == "" || !ok || rest == "" || len(req) < 2 && rest[0] != ' ' && len(strings.Fields(s)) == 1 {
+		return s
+	}
+	rest = strings.TrimSpace(rest)
+	for _, w := range progressWords {
+		if after, ok := strings.CutPrefix(rest, w); ok {
+			return strings.TrimSpace(after)
+		}
+	}
+	packed := strings.ReplaceAll(rest, " ", "")
+	answer := fmt.Sprintf("%02X", req[0]|0x40) + q[2:]
+	switch {
+	case len(packed) == 3 && isHex(packed) && rest[0] == '0', isHex(packed) && strings.HasPrefix(packed, answer[:min(len(answer), 4)]),
+		isHex(packed) && len(packed) == 6 && strings.HasPrefix(packed, "7F"+q[:2]), slices.Contains(statusWords, rest):
+		return rest
+	}
+	return s
 }
 
 // labelled is a whole message behind a word that names the ECU: "ECU1 4300", "0B 4700", "E8 (PCM) 4917…". The message must
@@ -147,6 +172,9 @@ func wide(all string, req []byte) bool {
 	b, err := hex.DecodeString(all)
 	if err != nil || len(req) == 0 || len(b) < 7 || len(b) > 12 || b[0] > 0x1F || b[0] == 0 {
 		return false
+	}
+	if len(b) == 12 && b[0] != 0x10 { // more than a frame holds, and no message begins so: whatever it says, it has an identifier
+		return true
 	}
 	service := b[5]
 	if b[4]>>4 == 1 {

@@ -3,7 +3,6 @@ package decode
 import (
 	"bytes"
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,13 +94,13 @@ var (
 // J1850 messages, an ELM327's numbered parts), copies and "response pending" are dropped, what is left is decoded.
 func Read(rec Record) Result {
 	var res Result
-	req, err := requestBytes(rec.Request)
+	req, from, err := question(rec.Request)
 	if err != nil {
 		res.Err = err
 		return res
 	}
 	res.Request = req
-	g := gatherer{req: req}
+	g := gatherer{req: req, from: from}
 	for _, text := range rec.Response {
 		text = strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(text) // as some write line breaks down
 		for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
@@ -111,13 +110,27 @@ func Read(rec Record) Result {
 		}
 	}
 	g.close()
+	answered := false
+	var others []ECU // in what they said nothing answers the question
 	for _, p := range g.peers {
-		if e, ok := p.ecu(req); ok {
-			res.ECUs = append(res.ECUs, e)
-			if p.stray && e.Err != p.err { // the answer is whole; a line that belongs to another is not
-				res.Damaged++
-			}
+		e, ok := p.ecu(req)
+		if !ok {
+			continue
 		}
+		if p.stray && e.Err != p.err { // the answer is whole; a line that belongs to another is not
+			res.Damaged++
+		}
+		if errors.Is(e.Err, obd.ErrMismatch) || e.Payload == nil && !p.answering(req) {
+			others = append(others, e)
+			continue
+		}
+		answered = answered || len(e.Payload) > 0
+		res.ECUs = append(res.ECUs, e)
+	}
+	if answered { // what another tester was told, an answer to the question before, broadcast: nothing of this exchange
+		res.Ignored += len(others)
+	} else {
+		res.ECUs = append(res.ECUs, others...)
 	}
 	if len(res.ECUs) == 0 {
 		res.Err = ErrNoAnswer
@@ -127,47 +140,6 @@ func Read(rec Record) Result {
 	}
 	return res
 }
-
-// requestBytes reads the question. An identifier in front, a PCI byte and padding are taken off.
-func requestBytes(s string) ([]byte, error) {
-	s = strings.ToUpper(strings.TrimLeft(strings.TrimSpace(s), "> \t"))
-	if s == "" {
-		return nil, nil
-	}
-	tokens := strings.FieldsFunc(strings.ReplaceAll(s, "#", " "), func(r rune) bool { return strings.ContainsRune(" \t,;.:|\"'[]", r) })
-	for i, t := range tokens {
-		if tokens[i] = strings.TrimPrefix(t, "0X"); !isHex(tokens[i]) {
-			return nil, ErrRequest
-		}
-	}
-	id := ""
-	if len(tokens) > 1 && (len(tokens[0]) == 3 || len(tokens[0]) == 8) {
-		id, tokens = tokens[0], tokens[1:]
-	}
-	all := strings.Join(tokens, "")
-	if len(all)%2 == 1 { // the number of answers the adapter is to wait for
-		all = all[:len(all)-1]
-	}
-	b, err := hex.DecodeString(all)
-	if err != nil || len(b) == 0 {
-		return nil, ErrRequest
-	}
-	if id == "6F1" && len(b) > 2 { // extended addressing: the first byte names the ECU
-		b = b[1:]
-	}
-	if n := int(b[0]); (len(b) == 8 || id == "6F1" && len(b) == 7) && n >= 1 && n < len(b) && b[1] != 0 && padding(b[1+n:]) {
-		return b[1 : 1+n], nil // a whole frame
-	}
-	// A frame without padding, told by the identifier in front: its length, then a service that is asked for. Two bytes
-	// are a question of their own (01 03).
-	if id != "" && len(b) > 2 && int(b[0]) == len(b)-1 && slices.Contains(services, b[1]) {
-		b = b[1:]
-	}
-	return b, nil
-}
-
-// services are those a question can begin with.
-var services = []byte{0x01, 0x02, 0x03, 0x04, 0x06, 0x07, 0x09, 0x0A, 0x10, 0x14, 0x18, 0x19, 0x1A, 0x20, 0x21, 0x22, 0x3E}
 
 func padding(b []byte) bool {
 	for _, c := range b {
@@ -181,6 +153,7 @@ func padding(b []byte) bool {
 // gatherer puts the messages of one recording together.
 type gatherer struct {
 	req   []byte
+	from  uint32 // identifier the question's address is answered on, 0 = not known
 	peers []*peer
 	parts []*parts // ELM327 messages without headers, in the order they began
 	clock time.Duration
@@ -197,7 +170,7 @@ type peer struct {
 	messages [][]byte
 	err      error
 	stray    bool // err is of a single frame of its own
-	target   byte // with extended addressing: the address in front
+	target   byte // with extended addressing: the address in front of the first frame
 	anon     bool
 }
 
@@ -249,6 +222,9 @@ func (g *gatherer) peer(l line, label string) *peer {
 	}
 	for _, p := range g.peers {
 		if label != "" && p.label == label {
+			if l.ext && p.ext && p.target != l.data[0] { // several ECUs behind one identifier, told apart by their address
+				continue
+			}
 			return p
 		}
 		if n := len(p.messages); label == "" && p.anon && l.form == payload && n > 0 && pending(p.messages[n-1]) {
@@ -259,8 +235,14 @@ func (g *gatherer) peer(l line, label string) *peer {
 		}
 	}
 	p := &peer{label: label, anon: label == "", ext: l.ext}
-	if l.ids && l.form != legacy {
+	if l.ext {
+		p.target = l.data[0]
+	}
+	switch {
+	case l.ids && l.form != legacy:
 		p.src.ID = l.id
+	case p.anon:
+		p.src.ID = g.from
 	}
 	g.peers = append(g.peers, p)
 	return p
@@ -274,7 +256,6 @@ func (g *gatherer) frame(l line) {
 		cfg := isotp.Config{Ext: l.ext, Passive: true}
 		if l.ext {
 			cfg.Target = l.data[0]
-			p.target = l.data[0]
 		}
 		r := isotp.NewReceiver(cfg, nil)
 		p.rx = &r
@@ -292,6 +273,23 @@ func (g *gatherer) frame(l line) {
 	}
 }
 
+// answering reports whether a peer of which nothing whole arrived may have been answering: it has an identifier of ISO
+// 15765-4, or one of its frames begins an answer to the question.
+func (p *peer) answering(req []byte) bool {
+	if id := p.src.ID; len(req) == 0 || id == 0 || id >= 0x7E8 && id <= 0x7EF || id&^0xFF == 0x18DAF100 {
+		return true
+	}
+	return slices.ContainsFunc(p.frames, func(f []byte) bool {
+		if p.ext {
+			f = f[min(1, len(f)):]
+		}
+		if len(f) > 2 && f[0]>>4 == 1 {
+			f = f[1:]
+		}
+		return len(f) > 1 && (f[1] == req[0]|0x40 || f[1] == 0x7F)
+	})
+}
+
 func (p *peer) fail(err error) {
 	if p.err == nil {
 		p.err = err
@@ -302,7 +300,7 @@ func (p *peer) fail(err error) {
 func (g *gatherer) part(l line) {
 	if l.n == 0 {
 		if last := len(g.parts) - 1; last < 0 || g.parts[last].seq > 0 && g.parts[last].seq&0xF != 0 || g.parts[last].done() || g.next > 0 {
-			p := &peer{anon: true}
+			p := &peer{anon: true, src: Source{ID: g.from}}
 			g.peers = append(g.peers, p)
 			g.parts = append(g.parts, &parts{p: p, want: g.next, seq: 1, data: l.data})
 			g.next = 0

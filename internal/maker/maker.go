@@ -37,6 +37,7 @@ type Row struct {
 	vehicles      []string // beginnings of the VIN
 	addr          isotp.Address
 	offset, width int // bytes after the echo of the question
+	length        int // bytes after the echo of the question that an answer of this layout has, 0 = any
 	signed        bool
 	num, den      int64 // value = raw*num/den + add/addDen
 	add, addDen   int64
@@ -49,12 +50,16 @@ func (r Row) Address() isotp.Address { return r.addr }
 // Place is where the value stands: bytes after the echo of the question, and how many.
 func (r Row) Place() (offset, width int) { return r.offset, r.width }
 
+// Length is how many bytes after the echo of the question an answer with this layout has, 0 = any: makers change a layout
+// under the same identifier, and its length tells which one it is.
+func (r Row) Length() int { return r.length }
+
 // Key is the key of the row's reading, the category in front so that the policy can tell: "maker.condition.ford.22.2813.tyre_fl".
 func (r Row) Key() reading.Key {
 	return reading.Key(fmt.Sprintf("maker.%s.%s.%02X.%X.%s", strings.ReplaceAll(r.Category, "-", "_"), r.Make, r.Payload[0], r.Payload[1:], r.Field))
 }
 
-const columns = 19
+const columns = 20
 
 var table = sync.OnceValue(func() []Row {
 	names, err := files.ReadDir("tables")
@@ -87,15 +92,15 @@ func parse(name, text string) ([]Row, error) {
 	var out []Row
 	for _, r := range all[1:] {
 		p := parser{}
-		row := Row{Make: name, Field: r[0], Name: r[1], vehicles: strings.Split(r[2], "|"), ECU: r[3], Unit: reading.Unit(r[15]), Category: r[16],
-			Verified: r[17] == "true", Source: r[18], offset: p.int(r[8]), width: p.int(r[9]), signed: r[10] == "1", num: int64(p.int(r[11])), den: int64(p.int(r[12]))}
+		row := Row{Make: name, Field: r[0], Name: r[1], vehicles: strings.Split(r[2], "|"), ECU: r[3], Unit: reading.Unit(r[16]), Category: r[17],
+			Verified: r[18] == "true", Source: r[19], length: p.int(r[8]), offset: p.int(r[9]), width: p.int(r[10]), signed: r[11] == "1", num: int64(p.int(r[12])), den: int64(p.int(r[13]))}
 		row.addr = p.address(r[4], r[5])
 		row.Payload = append([]byte{byte(p.hex(r[6]))}, p.bytes(r[7])...)
-		row.add, row.addDen = p.decimal(r[13])
-		for _, n := range strings.Fields(r[14]) {
+		row.add, row.addDen = p.decimal(r[14])
+		for _, n := range strings.Fields(r[15]) {
 			row.none = append(row.none, uint64(p.hex(n)))
 		}
-		if p.err != nil || row.den <= 0 || row.width < 1 || row.width > 4 || row.offset < 0 || row.Name == "" || row.Source == "" {
+		if p.err != nil || row.den <= 0 || row.width < 1 || row.width > 4 || row.offset < 0 || row.length < 0 || row.length > 0 && row.length < row.offset+row.width || row.Name == "" || row.Source == "" {
 			return nil, fmt.Errorf("%s: %w", r[0], errors.Join(p.err, errors.New("not a row")))
 		}
 		out = append(out, row)
@@ -163,20 +168,28 @@ func ForVehicle(wmi string) []Row {
 	return out
 }
 
-// ErrShort: the answer is the right one and ends before a value that has a place in it.
-var ErrShort = errors.New("maker: answer is too short")
+// Errors of an answer to the right question.
+var (
+	ErrShort  = errors.New("maker: answer is too short")                                // it ends before a value that has a place in it
+	ErrLayout = errors.New("maker: answer has a length that no known layout of it has") // its bytes may mean something else
+)
 
 // Decode reads every value of an answer to a maker's own question, service byte first. response is the identifier the ECU
 // answered on; 0, not known, decodes nothing: the same identifier means other things elsewhere. ok is false when no row has
 // such an answer. Two makes that share control units have the same rows, so that the first decides.
 func Decode(response uint32, resp []byte) (out []reading.Reading, ok bool, err error) {
 	var seen []string
+	other := false
 	for _, r := range table() {
 		head := len(r.Payload)
 		if r.addr.Rx != response || len(resp) < head || resp[0] != r.Payload[0]+0x40 || string(resp[1:head]) != string(r.Payload[1:]) || slices.Contains(seen, r.Field) {
 			continue
 		}
 		ok = true
+		if r.length > 0 && len(resp)-head != r.length {
+			other = true
+			continue
+		}
 		seen = append(seen, r.Field)
 		v, fits := r.value(resp[head:])
 		if !fits {
@@ -184,6 +197,9 @@ func Decode(response uint32, resp []byte) (out []reading.Reading, ok bool, err e
 			continue
 		}
 		out = append(out, reading.Reading{Key: r.Key(), Name: r.Name, Value: v, Raw: slices.Clone(resp)})
+	}
+	if len(out) == 0 && err == nil && other {
+		err = ErrLayout
 	}
 	return out, ok, err
 }
@@ -210,12 +226,7 @@ func (r *Row) value(data []byte) (reading.Value, bool) {
 	return q, true
 }
 
-// Unconfirmed reports whether a key's place is one that no recorded reply of a real car has shown.
+// Unconfirmed reports whether a key has a place that no recorded reply of a real car has shown, or that sources dispute.
 func Unconfirmed(k reading.Key) bool {
-	for _, r := range table() {
-		if r.Key() == k {
-			return !r.Verified
-		}
-	}
-	return false
+	return slices.ContainsFunc(table(), func(r Row) bool { return !r.Verified && r.Key() == k })
 }

@@ -3,6 +3,7 @@ package maker_test
 import (
 	"encoding/csv"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -73,15 +74,20 @@ func TestRecordedReplies(t *testing.T) {
 func TestRows(t *testing.T) {
 	keys := map[string]bool{}
 	for _, r := range maker.Rows() {
-		require.False(t, keys[string(r.Key())], "%s twice", r.Key())
-		keys[string(r.Key())] = true
+		layout := fmt.Sprint(r.Key(), " ", r.Length())
+		require.False(t, keys[layout], "%s twice", layout)
+		keys[layout] = true
 		require.Contains(t, []string{"condition", "service", "load-profile"}, r.Category)
 		require.Contains(t, []byte{0x21, 0x22}, r.Payload[0], "only reading")
 		offset, width := r.Place()
 		short := append([]byte{r.Payload[0] + 0x40}, r.Payload[1:]...)
-		_, ok, err := maker.Decode(r.Address().Rx, append(short, make([]byte, offset+width-1)...))
+		want, n := maker.ErrShort, offset+width-1
+		if r.Length() > 0 {
+			want, n = maker.ErrLayout, r.Length()+1
+		}
+		_, ok, err := maker.Decode(r.Address().Rx, append(short, make([]byte, n)...))
 		require.True(t, ok)
-		require.ErrorIs(t, err, maker.ErrShort)
+		require.ErrorIs(t, err, want)
 	}
 	require.Greater(t, len(keys), 30)
 	require.Empty(t, maker.ForVehicle("ZAR"))

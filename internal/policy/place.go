@@ -14,6 +14,7 @@ type Place struct {
 	Question []byte // service and identifier: 22 D1 0D, 21 28
 	Offset   int    // bytes after the echo of the question
 	Width    int
+	Length   int         // bytes after the echo that an answer with this place has; 0 = any
 	Key      reading.Key // its tag is the policy's for this key
 }
 
@@ -23,6 +24,7 @@ type knownPlace struct {
 	head    int
 	from    int
 	to      int
+	total   int // length of the message, 0 = any
 	tag     tagID
 }
 
@@ -61,7 +63,11 @@ func (t *Tagger) place(p Place) (key uint64, known knownPlace, ok bool) {
 		key = sessionKey(p.Addr.Rx, p.Addr.Extended29, 0, false, 0)
 	}
 	head := len(p.Question)
-	return key, knownPlace{q.service, q.ids[0], head, head + p.Offset, head + p.Offset + p.Width, t.l.ids[tag]}, true
+	total := 0
+	if p.Length > 0 {
+		total = head + p.Length
+	}
+	return key, knownPlace{q.service, q.ids[0], head, head + p.Offset, head + p.Offset + p.Width, total, t.l.ids[tag]}, true
 }
 
 // with returns a copy of the layout that knows one more tag; the layout itself is shared and read-only.
@@ -92,7 +98,7 @@ func (t *Tagger) expected(s *session, m marks, msg []byte, q *question) {
 
 func (t *Tagger) mark(places []knownPlace, m marks, msg []byte, q *question) {
 	for _, p := range places {
-		if p.service != q.service || p.id != q.ids[0] || len(msg) < p.to {
+		if p.service != q.service || p.id != q.ids[0] || len(msg) < p.to || p.total > 0 && len(msg) != p.total {
 			continue
 		}
 		id := uint16(msg[1])

@@ -227,6 +227,10 @@ func TestTaggerExpectsPlaces(t *testing.T) {
 		"technical/protocol 0221280000000000", "personal/unclassified 0661280102030000",
 		"technical/protocol 0322220300000000", "technical/condition 0662220301020300",
 	}, shown(tg))
+
+	tg = policy.NewTagger(defaultPolicy(t), nil)
+	tg.Expect(policy.Place{Addr: isotp.Address{Tx: 0x714, Rx: 0x77E}, Question: []byte{0x22, 0x22, 0x03}, Width: 3, Length: 4, Key: "odometer.22.2203"})
+	require.Equal(t, "personal/unclassified 0662220300000000", shown(tg)[6], "an answer of another length has another layout")
 }
 
 // Whatever the traffic, memory is bounded and every frame comes out once, in order.

@@ -43,5 +43,5 @@ func mileagePlace(r odometer.Row) policy.Place {
 
 func makerPlace(r maker.Row) policy.Place {
 	offset, width := r.Place()
-	return policy.Place{Addr: r.Address(), Question: r.Payload, Offset: offset, Width: width, Key: r.Key()}
+	return policy.Place{Addr: r.Address(), Question: r.Payload, Offset: offset, Width: width, Length: r.Length(), Key: r.Key()}
 }
