@@ -4,13 +4,14 @@ package i18n
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml"
+	"sync"
 )
 
 //go:embed messages/*.yaml names/*.csv
@@ -23,7 +24,7 @@ var Languages = []string{"en", "nl", "de", "fr"}
 type Catalog struct {
 	lang     string
 	messages map[string]string
-	names    map[string]string // by English words; nil in English
+	names    func() map[string]string // by English words, read when first asked for; nil in English
 }
 
 // Load returns the catalog of lang ("nl", "nl_BE.UTF-8" and "nl-BE" all mean nl). An unknown language is an error that
@@ -40,12 +41,52 @@ func Load(lang string) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("i18n: %w", err)
 	}
-	c := &Catalog{lang: base}
-	if err := yaml.UnmarshalWithOptions(b, &c.messages, yaml.DisallowUnknownField()); err != nil {
+	c := &Catalog{lang: base, names: sync.OnceValue(func() map[string]string { return names(base) })}
+	if c.messages, err = messages(string(b)); err != nil {
 		return nil, fmt.Errorf("i18n: %s: %w", base, err)
 	}
-	c.names, err = names(base)
-	return c, err
+	return c, nil
+}
+
+// messages reads the flat YAML the words are written in, a key and its words to a line, plain or in double quotes. Every
+// command reads one such file first, and a reader of all of YAML would need longer for it than for all else.
+func messages(text string) (map[string]string, error) {
+	out := make(map[string]string, strings.Count(text, "\n"))
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		quoted, _ := strconv.QuotedPrefix(line)
+		key, words, ok := strings.Cut(line[len(quoted):], ": ")
+		err := errors.New(`write key: words, the words perhaps in "double quotes"`)
+		if key = quoted + key; ok && key != "" {
+			if key, err = scalar(key); err == nil {
+				words, err = scalar(words)
+			}
+		}
+		if _, twice := out[key]; twice {
+			err = fmt.Errorf("%q stands twice", key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		out[key] = words
+	}
+	return out, nil
+}
+
+// scalar is a plain YAML scalar or one in double quotes, which is written like Go's.
+func scalar(s string) (string, error) {
+	switch {
+	case s != "" && s[0] == '"':
+		return strconv.Unquote(s)
+	case s == "" || strings.ContainsRune(" '|>&*!%@`{}[],?:#-", rune(s[0])), strings.Contains(s, " #"), strings.Contains(s, ": "), s[len(s)-1] == ' ', s[len(s)-1] == ':':
+		return "", fmt.Errorf("%q means something else in YAML: write it in double quotes", s)
+	}
+	return s, nil
 }
 
 // FromEnv picks the language of the user's environment (LC_ALL, LC_MESSAGES, LANG in that order), "en" when it is none

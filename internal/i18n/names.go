@@ -3,41 +3,41 @@ package i18n
 import (
 	"bytes"
 	"encoding/csv"
-	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // The decoding tables hold their words in English: names of values and control units, states, reasons, advice. The other
 // languages are files under names/, by those English words.
 
 // number is what stands as # in the files: a hexadecimal number of its own, with or without 0x, or digits within a word.
-var number = regexp.MustCompile(`0x[0-9A-F]+|\b[0-9A-F]*[0-9][0-9A-F]*\b|[0-9]+`)
+var number = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`0x[0-9A-F]+|\b[0-9A-F]*[0-9][0-9A-F]*\b|[0-9]+`) })
 
-// names reads a language's file; English has none.
-func names(lang string) (map[string]string, error) {
+// names reads a language's file; English has none. The files are part of the program: a broken one panics in every test.
+func names(lang string) map[string]string {
 	b, err := files.ReadFile("names/" + lang + ".csv")
 	if err != nil {
-		return nil, nil //nolint:nilerr // the tables' own language
+		return nil // the tables' own language
 	}
 	r := csv.NewReader(bytes.NewReader(b))
 	r.Comment, r.FieldsPerRecord = '!', 2
 	rows, err := r.ReadAll()
 	if err != nil {
-		return nil, fmt.Errorf("i18n: names of %s: %w", lang, err)
+		panic("i18n: names of " + lang + ": " + err.Error())
 	}
 	out := make(map[string]string, len(rows))
 	for _, row := range rows[1:] {
 		out[row[0]] = row[1]
 	}
-	return out, nil
+	return out
 }
 
 // Name returns the words for an English word of the decoding tables: "Short term fuel trim bank 1". What consists of
 // several ("Misfire monitor, cylinder 2: sensor period") is put together from them. What nobody has translated, a maker's
 // own text above all, comes back as it is.
 func (c *Catalog) Name(english string) string {
-	if c.names == nil || english == "" {
+	if english == "" || c.names() == nil {
 		return english
 	}
 	if s, ok := c.name(english, maxParts); ok {
@@ -90,8 +90,8 @@ func (c *Catalog) colon(between string) string {
 
 // whole looks a text up with its numbers taken out, and puts them back.
 func (c *Catalog) whole(english string) (string, bool) {
-	numbers := number.FindAllString(english, -1)
-	words, ok := c.names[number.ReplaceAllString(english, "#")]
+	numbers := number().FindAllString(english, -1)
+	words, ok := c.names()[number().ReplaceAllString(english, "#")]
 	if !ok {
 		return "", false
 	}

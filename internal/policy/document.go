@@ -94,29 +94,37 @@ func parse(b []byte) (*document, error) {
 	if err := unmarshal(b, &d); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	if err := d.check(); err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// check looks at what does not depend on other files.
+func (d *document) check() error {
 	switch {
 	case d.Version == "":
-		return nil, fmt.Errorf("policy: the file has no version")
+		return fmt.Errorf("policy: the file has no version")
 	case len(d.Version) > maxVersion || strings.IndexFunc(d.Version, func(r rune) bool { return r != '.' && notKeyRune(r) }) >= 0:
-		return nil, fmt.Errorf("policy: version %.40q: write at most %d letters, digits, dots, - and _: it stands in every envelope and in the log", d.Version, maxVersion)
+		return fmt.Errorf("policy: version %.40q: write at most %d letters, digits, dots, - and _: it stands in every envelope and in the log", d.Version, maxVersion)
 	}
 	ids := map[string]bool{}
 	for i, r := range d.Rules {
 		switch {
 		case r == nil || r.ID == "":
-			return nil, fmt.Errorf("policy: rule %d has no id", i+1)
+			return fmt.Errorf("policy: rule %d has no id", i+1)
 		case ids[r.ID]:
-			return nil, fmt.Errorf("policy: two rules are called %q", r.ID)
+			return fmt.Errorf("policy: two rules are called %q", r.ID)
 		case len(r.Match) == 0:
-			return nil, fmt.Errorf("policy: rule %q matches nothing; give it match lines", r.ID)
+			return fmt.Errorf("policy: rule %q matches nothing; give it match lines", r.ID)
 		case r.Category == "":
-			return nil, fmt.Errorf("policy: rule %q has no category", r.ID)
+			return fmt.Errorf("policy: rule %q has no category", r.ID)
 		case r.Reason.String() == "":
-			return nil, fmt.Errorf("policy: rule %q has no reason; a decision without one cannot be explained", r.ID)
+			return fmt.Errorf("policy: rule %q has no reason; a decision without one cannot be explained", r.ID)
 		}
 		ids[r.ID] = true
 	}
-	return &d, nil
+	return nil
 }
 
 // unmarshal decodes strictly. The YAML library panics on some malformed files (a tag without a value before a list);
