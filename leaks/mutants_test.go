@@ -148,7 +148,7 @@ var mutants = []mutant{
 	{"the file for support names the recipient", "who the workshop works with", "internal/cli/bundle.go",
 		"to := report.SupportRecipient{Country: report.Plain(r.Country),", "to := report.SupportRecipient{Country: r.Name,", "cmd/obdgate", "TestCanaries"},
 	{"the log takes any text", "whatever a caller writes into the ledger", "internal/ledger/event.go",
-		"ok && !forms[name].MatchString(s) {", "ok && s == \"\" && !forms[name].MatchString(s) {", "internal/ledger", "TestOnlyClosedFactsEnterTheLog"},
+		"ok && !forms()[name].MatchString(s) {", "ok && s == \"\" && !forms()[name].MatchString(s) {", "internal/ledger", "TestOnlyClosedFactsEnterTheLog"},
 
 	// ---- the disk ------------------------------------------------------------------------------------------------
 	{"an erased visit keeps its key", "an erased visit, from any backup", "internal/store/visits.go",

@@ -45,11 +45,6 @@ type Options struct {
 	block int // bytes of a block; 0 = blockSize. The tests use small ones.
 }
 
-// tagger makes one of the Taggers of a run: all of them know the same.
-func (o *Options) tagger() *policy.Tagger {
-	return policy.NewTagger(o.Policy, o.DB, policy.WithMakers(o.Makers))
-}
-
 // safe reports whether what is written may leave the house.
 func (o *Options) safe() bool { return o.Only || o.Mask }
 

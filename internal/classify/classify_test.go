@@ -76,7 +76,7 @@ func marks(id int, signals ...string) (out string) {
 
 // plainly is the obvious way: one line after the other through one Tagger.
 func plainly(t require.TestingT, log []byte, o Options) (out []byte, all Count, faults []int) {
-	tg := o.tagger()
+	tg := policy.NewTagger(o.Policy, o.DB, policy.WithMakers(o.Makers))
 	var lines [][]byte
 	emit := func(f *frame.Frame, ft policy.FrameTag) {
 		line := lines[0]

@@ -249,7 +249,7 @@ func parseAll(t testing.TB, text []byte) {
 
 // decodeAll reads every line, looks its message up and decodes every active signal.
 func decodeAll(t testing.TB, text []byte) func() {
-	o := Options{Policy: rules(t), DB: buses(t)}
+	o := Options{Policy: rules(t), DB: buses(t), To: JSONL}
 	tb := newTable(&o)
 	values, scratch := make([]float64, 64), newPen(tb).scratch
 	return func() {

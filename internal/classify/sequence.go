@@ -57,7 +57,7 @@ func newSequence(t *table, w io.Writer) *sequence {
 	if w == nil {
 		w = io.Discard
 	}
-	s := &sequence{t: t, tg: t.o.tagger(), w: bufio.NewWriterSize(w, 64<<10), pen: newPen(t), held: make([]heldLine, 64)}
+	s := &sequence{t: t, tg: t.tagger(), w: bufio.NewWriterSize(w, 64<<10), pen: newPen(t), held: make([]heldLine, 64)}
 	s.emit = s.decided
 	return s
 }
@@ -278,7 +278,9 @@ func (s *sequence) fault(f canlog.Fault) {
 
 // end gives up what is incomplete and writes the rest.
 func (s *sequence) end() error {
-	s.tg.Flush(s.emit)
+	if s.tg != nil {
+		s.tg.Flush(s.emit)
+	}
 	s.tally.close()
 	s.time.take(&s.tally)
 	if s.t.o.To == PCAPNG {

@@ -38,7 +38,7 @@ type verdict struct {
 	switches []dbc.Field
 	when     []*decision // switched: by value
 	message  *dbc.Message
-	plan     *dbc.Plan
+	plan     *dbc.Plan             // JSONL only, as keys
 	keys     map[*dbc.Signal]value // all signals, for frames that are worked out one by one
 }
 
@@ -57,6 +57,7 @@ const (
 // opinion, and this is a copy of it. It is read-only.
 type table struct {
 	o         *Options
+	tg        *policy.Tagger // has seen nothing; nil for a sieve
 	std       [frame.MaxStandardID + 1]*verdict
 	ext       extended
 	unknown   *decision
@@ -77,9 +78,10 @@ func newTable(o *Options) *table {
 	if t.sieve {
 		return t
 	}
-	tg := o.tagger()
+	t.tg = policy.NewTagger(o.Policy, o.DB, policy.WithMakers(o.Makers))
 	t.unknown = t.decide(policy.FrameTag{Personal: ^uint64(0)})
 	t.unknownAs = &verdict{fixed: t.unknown}
+	tg := t.tg
 	for id := range uint32(len(t.std)) {
 		t.std[id] = t.verdict(tg, id, 0)
 	}
@@ -92,6 +94,14 @@ func newTable(o *Options) *table {
 		}
 	}
 	return t
+}
+
+// tagger makes one of the Taggers of a run, nil for a sieve: all of them know the same.
+func (t *table) tagger() *policy.Tagger {
+	if t.sieve {
+		return nil
+	}
+	return t.tg.Fresh()
 }
 
 // find returns the verdict on an identifier, nil for a 29-bit one that no database names.
@@ -199,11 +209,13 @@ func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdic
 		}
 		return v
 	}
-	v.message, v.plan = m, m.Plan()
+	v.message = m
 	v.length = uint8(min(m.Length, frame.MaxData))
-	v.keys = map[*dbc.Signal]value{}
-	for _, s := range m.Signals {
-		v.keys[s] = value{key: jsonKey(s.Name)}
+	if t.o.To == JSONL {
+		v.plan, v.keys = m.Plan(), make(map[*dbc.Signal]value, len(m.Signals))
+		for _, s := range m.Signals {
+			v.keys[s] = value{key: jsonKey(s.Name)}
+		}
 	}
 	if m.Length > 8 {
 		v.fixed = t.unknown // of a classic frame; longer ones are worked out one by one

@@ -27,7 +27,7 @@ type worker struct {
 }
 
 func newWorker(t *table) *worker {
-	return &worker{t: t, tg: t.o.tagger(), pen: newPen(t), known: make([]map[uint64]*decision, t.several)}
+	return &worker{t: t, tg: t.tagger(), pen: newPen(t), known: make([]map[uint64]*decision, t.several)}
 }
 
 // do works on one block. A line that is edited keeps its length: candump is masked in a copy of the block, from which lines
@@ -49,6 +49,9 @@ func (k *worker) do(b *block) {
 			pass = b.out
 			copy(pass, text)
 		}
+	}
+	if o.To == JSONL && cap(b.out) == 0 {
+		b.out = make([]byte, 0, jsonGrowth*k.t.o.block) // at once: what append outgrows would stay beside it until it is collected
 	}
 	from, to := 0, 0 // b.out[:to] is done, the lines pass[from:at] follow
 	for at := 0; at < b.n; at += l.Next {
@@ -113,6 +116,9 @@ func (k *worker) do(b *block) {
 		b.out = b.out[:cut(b.out, pass, from, b.n, to)]
 	}
 }
+
+// jsonGrowth is how much longer a frame is as a JSON line, with the values of a message of many signals.
+const jsonGrowth = 6
 
 // cut moves the lines pass[from:at] to out[to:] and returns their end there. pass may be out itself; nil: nothing is copied.
 func cut(out, pass []byte, from, at, to int) int {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
@@ -114,8 +113,6 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	}
 	doc := report.NewClassified(rules.Version())
 	damaged := 0
-	// What was read until here is most of what is ever allocated: its garbage should not stay beside the blocks.
-	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	for _, name := range o.files {
 		s, err := p.classifyFile(ctx, name, run)
 		if err != nil {

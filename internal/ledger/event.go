@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -98,19 +99,24 @@ var withoutVisit = []Kind{KeyEvent, RecipientAdded, RecipientRemoved, Dropped}
 // An answer may come after the visit was erased.
 var perhapsVisit = []Kind{NoticeAnswered, Rights}
 
-var (
-	stableKey  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,63}$`)
-	hash       = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	version    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+/-]{0,63}$`)
-	recipientN = regexp.MustCompile(`^[\pL\pN](?:[\pL\pN .&_+-]{0,62}[\pL\pN.])?$`)
-	country    = regexp.MustCompile(`^[A-Z]{2}$`)
-)
+// stableKey is the form of a key that keeps its meaning.
+var stableKey = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,63}$`) })
 
-var forms = map[string]*regexp.Regexp{
-	"purpose": stableKey, "recipient": recipientN, "answer": stableKey, "notice": version, "evidence": stableKey,
-	"commitment": hash, "content": hash, "receipt": hash, "policy": version, "obfcm": stableKey, "reason": stableKey,
-	"key": hash, "role": stableKey, "country": country,
-}
+// forms are made when first needed: most commands write no event.
+var forms = sync.OnceValue(func() map[string]*regexp.Regexp {
+	var (
+		key        = stableKey()
+		hash       = regexp.MustCompile(`^[0-9a-f]{64}$`)
+		version    = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+/-]{0,63}$`)
+		recipientN = regexp.MustCompile(`^[\pL\pN](?:[\pL\pN .&_+-]{0,62}[\pL\pN.])?$`)
+		country    = regexp.MustCompile(`^[A-Z]{2}$`)
+	)
+	return map[string]*regexp.Regexp{
+		"purpose": key, "recipient": recipientN, "answer": key, "notice": version, "evidence": key,
+		"commitment": hash, "content": hash, "receipt": hash, "policy": version, "obfcm": key, "reason": key,
+		"key": hash, "role": key, "country": country,
+	}
+})
 
 // check refuses an event that would put anything but closed facts into the log.
 func (e Event) check() ([]byte, error) {
@@ -136,12 +142,12 @@ func (e Event) check() ([]byte, error) {
 		if !slices.Contains(may, name) {
 			return nil, fmt.Errorf("%w: %s carries no %s", ErrEvent, e.Kind, name)
 		}
-		if s, ok := v.(string); ok && !forms[name].MatchString(s) {
+		if s, ok := v.(string); ok && !forms()[name].MatchString(s) {
 			return nil, fmt.Errorf("%w: %s of %s does not have the form the log allows", ErrEvent, name, e.Kind)
 		}
 	}
 	for category := range e.Facts.Counts {
-		if !stableKey.MatchString(category) {
+		if !stableKey().MatchString(category) {
 			return nil, fmt.Errorf("%w: a category of %s does not have the form the log allows", ErrEvent, e.Kind)
 		}
 	}

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"fmt"
-
 	"obdgate/internal/obd"
 	"obdgate/internal/obfcm"
 	"obdgate/internal/reading"
@@ -59,25 +57,29 @@ func newLayout(p *Policy) *layout {
 	l := &layout{p: p, ids: map[Tag]tagID{}}
 	l.id(Tag{})
 	for i := range 256 {
+		id, fields := hexByte(i), obd.Fields(byte(i))
 		for kind, prefix := range pidPrefix {
-			l.pids[kind][i] = l.pid(prefix, byte(i))
+			l.pids[kind][i] = l.pid(prefix+id, byte(i), fields)
 		}
 		for kind, prefix := range [...]string{"obd.09.", "uds.22.F8"} {
 			shape, ok := obd.ShapeOf(byte(i))
-			l.infos[kind][i] = infoLayout{l.key(fmt.Sprintf("%s%02X", prefix, i)), ok, shape, !ok && obfcm.IsInfoType(byte(i))}
+			l.infos[kind][i] = infoLayout{l.key(prefix + id), ok, shape, !ok && obfcm.IsInfoType(byte(i))}
 		}
 		for kind, prefix := range [...]string{"obd.06.", "uds.22.F6"} {
-			l.mids[kind][i] = l.key(fmt.Sprintf("%s%02X", prefix, i))
+			l.mids[kind][i] = l.key(prefix + id)
 		}
-		l.reports[i] = l.key(fmt.Sprintf("uds.19.%02X", i))
-		l.recHead[i] = l.key(fmt.Sprintf("uds.19.%02X.dtc", i))
-		l.asks[i] = l.key(fmt.Sprintf("diag.request.%02X", i))
+		l.reports[i] = l.key("uds.19." + id)
+		l.recHead[i] = l.key("uds.19." + id + ".dtc")
+		l.asks[i] = l.key("diag.request." + id)
 	}
 	l.codes[0x03], l.codes[0x07], l.codes[0x0A] = l.key("obd.dtc.stored"), l.key("obd.dtc.pending"), l.key("obd.dtc.permanent")
 	l.flow, l.negative, l.ack, l.echo = l.key("diag.flow-control"), l.key("diag.negative"), l.key("diag.acknowledge"), l.key("diag.echo")
 	l.session, l.kwpCode, l.kwpVIN = l.key("uds.10"), l.key("kwp.18.dtc"), l.key("kwp.1A.90")
 	return l
 }
+
+// hexByte writes a byte as keys have it.
+func hexByte(b int) string { return "0123456789ABCDEF"[b>>4:b>>4+1] + "0123456789ABCDEF"[b&15:b&15+1] }
 
 func (l *layout) id(t Tag) tagID {
 	if i, ok := l.ids[t]; ok {
@@ -110,13 +112,11 @@ func (l *layout) key(k string) tagID { return l.id(l.p.TagKey(reading.Key(k))) }
 
 // pid works out the tag of every data byte of a PID. A byte is technical when a technical field lies in it and no other;
 // bits between fields belong to the PID, whose own tag then counts.
-func (l *layout) pid(prefix string, pid byte) pidLayout {
-	fields := obd.Fields(pid)
+func (l *layout) pid(base string, pid byte, fields []obd.Field) pidLayout {
 	least, most, known := obd.Lengths(pid)
 	if !known {
 		return pidLayout{}
 	}
-	base := fmt.Sprintf("%s%02X", prefix, pid)
 	whole := l.key(base)
 	out := pidLayout{known: true, least: least, most: most, bytes: make([]tagID, most)}
 	touched := make([]bool, most)

@@ -40,8 +40,8 @@ func parsePatterns(line string) ([]pattern, error) {
 }
 
 func parsePattern(text string) (pattern, error) {
-	p := pattern{text: text}
 	parts := strings.Split(text, ".")
+	p := pattern{text: text, parts: make([]part, 0, len(parts))}
 	for i, s := range parts {
 		switch {
 		case s == "":
@@ -124,7 +124,8 @@ func alternatives(inner string) ([]string, error) {
 			return nil, fmt.Errorf("range %q: write two hexadecimal numbers of the same length, the smaller first", s)
 		}
 		for n := a; n <= b; n++ {
-			out = append(out, fmt.Sprintf("%0*X", len(from), n))
+			digits := strings.ToUpper(strconv.FormatUint(n, 16))
+			out = append(out, strings.Repeat("0", len(from)-len(digits))+digits)
 		}
 	}
 	return out, nil

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"time"
 
 	"obdgate/dbc"
@@ -98,6 +99,19 @@ func NewTagger(p *Policy, db *dbc.Database, opts ...Option) *Tagger {
 		o(t)
 	}
 	return t
+}
+
+// Fresh returns a Tagger of the same policy, database, pairs, places and makers that has seen nothing. What was compiled is
+// shared, so that it costs little. t must not be in use meanwhile.
+func (t *Tagger) Fresh() *Tagger {
+	f := &Tagger{
+		l: t.l, b: t.b, std: t.std, ext: maps.Clone(t.ext), pair: maps.Clone(t.pair), places: maps.Clone(t.places),
+		sessions: make(map[uint64]*session, 32), held: make([]slot, 64), marks: make(marks, isotp.MaxClassic),
+	}
+	if t.makers != nil {
+		f.makers = &makers{of: t.makers.of, std: t.makers.std, ext: t.makers.ext}
+	}
+	return f
 }
 
 // Follow adds one pair while the stream runs, as diag learns it.

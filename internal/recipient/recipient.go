@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"obdgate/internal/consent"
@@ -89,13 +90,13 @@ func (s Secret) MarshalText() ([]byte, error) {
 }
 
 // Names are organisations; the name stands in the ledger and in receipts.
-var nameForm = regexp.MustCompile(`^[\pL\pN](?:[\pL\pN .&_+-]{0,62}[\pL\pN.])?$`)
+var nameForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\pL\pN](?:[\pL\pN .&_+-]{0,62}[\pL\pN.])?$`) })
 
 // Validate reports what keeps r out of the register, wrapping ErrInvalid. An entry without an agreement may be added; Usable
 // then says that nothing is sent.
 func (r Recipient) Validate() error {
 	switch {
-	case !nameForm.MatchString(r.Name):
+	case !nameForm().MatchString(r.Name):
 		return invalid("the name must have 1 to 64 letters, digits, spaces or . & _ + -")
 	case r.Role != Controller && r.Role != Processor:
 		return invalid("the role must be controller or processor")
