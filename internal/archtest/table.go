@@ -6,6 +6,7 @@ var house = rules{
 	rooms: []room{
 		{dir: "internal/testtier", tests: true},
 		{dir: "internal/pinned", tests: true},
+		{dir: "internal/crash"},
 
 		// What a bus says.
 		{dir: "internal/frame", pure: true},
@@ -25,7 +26,7 @@ var house = rules{
 			"internal/link"}},
 		{dir: "internal/link/elm327", may: []string{"internal/frame", "internal/isotp", "internal/link"}},
 		{dir: "internal/link/socketcan", may: []string{"internal/frame", "internal/link"}},
-		{dir: "internal/diag", may: []string{"internal/frame", "internal/isotp", "internal/link"}},
+		{dir: "internal/diag", may: []string{"internal/crash", "internal/frame", "internal/isotp", "internal/link"}},
 		{dir: "internal/play", may: []string{"internal/frame", "internal/canlog", "internal/link", "internal/diag"}}, // diag: its list of what only reads
 
 		// What it means.
@@ -44,8 +45,8 @@ var house = rules{
 		{dir: "dbc", may: []string{"internal/frame", "internal/reading"}},
 		{dir: "internal/policy", pure: true, may: []string{"internal/frame", "internal/isotp", "internal/reading",
 			"internal/obd", "internal/uds", "internal/obfcm", "dbc"}},
-		{dir: "internal/monitor", may: []string{"internal/frame", "internal/link", "internal/reading", "dbc", "internal/policy"}},
-		{dir: "internal/classify", may: []string{"internal/frame", "internal/canlog", "internal/canlog/pcapng", "dbc", "internal/policy"}},
+		{dir: "internal/monitor", may: []string{"internal/crash", "internal/frame", "internal/link", "internal/reading", "dbc", "internal/policy"}},
+		{dir: "internal/classify", may: []string{"internal/crash", "internal/frame", "internal/canlog", "internal/canlog/pcapng", "dbc", "internal/policy"}},
 		{dir: "internal/classify/loggen", tests: true, may: []string{"internal/frame", "internal/canlog"}},
 		{dir: "internal/consent", pure: true},
 		{dir: "internal/recipient", may: []string{"internal/consent"}},
@@ -80,7 +81,7 @@ var house = rules{
 		{dir: "internal/report", may: []string{"internal/reading", "internal/dtc", "internal/obd", "internal/uds",
 			"internal/obfcm", "internal/odometer", "internal/maker", "internal/decode", "internal/policy", "internal/classify", "internal/consent", "internal/recipient",
 			"internal/visit", "internal/ledger", "internal/wire", "internal/outbox", "internal/i18n"}},
-		{dir: "internal/cli", may: []string{"dbc", "internal/frame", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
+		{dir: "internal/cli", may: []string{"internal/crash", "dbc", "internal/frame", "internal/canlog", "internal/canlog/open", "internal/play", "internal/monitor",
 			"internal/link", "internal/link/memory", "internal/link/replay", "internal/link/elm327",
 			"internal/link/socketcan", "internal/reading", "internal/decode", "internal/policy", "internal/classify", "internal/consent",
 			"internal/recipient", "internal/visit", "internal/ledger", "internal/scan", "internal/store", "internal/wire",

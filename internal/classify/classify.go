@@ -16,6 +16,7 @@ import (
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
+	"obdgate/internal/crash"
 	"obdgate/internal/policy"
 )
 
@@ -82,9 +83,11 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 		free <- &block{done: make(chan struct{}, 1)}
 	}
 	in := &reader{src: r, size: o.block, progress: o.Progress}
+	var net crash.Net
 	go func() {
 		defer close(work)
 		defer close(order)
+		defer net.Catch()
 		for {
 			var b *block
 			select {
@@ -103,13 +106,17 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 		k := newWorker(t)
 		go func() {
 			for b := range work {
-				k.do(b)
+				func() {
+					defer net.Catch()
+					k.do(b)
+				}()
 				b.done <- struct{}{}
 			}
 		}()
 	}
 	for b := range order {
 		<-b.done
+		net.Raise()
 		if err == nil {
 			if err = seq.take(b); err != nil {
 				stop()
@@ -120,6 +127,7 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 		default:
 		}
 	}
+	net.Raise()
 	if err == nil {
 		err = in.err
 	}

@@ -18,6 +18,7 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/pcapng"
 	"obdgate/internal/classify/loggen"
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/isotp"
 	_ "obdgate/internal/pinned"
@@ -478,4 +479,28 @@ func TestValues(t *testing.T) {
 		require.Contains(t, got, c.want)
 		require.Contains(t, got, `{"time":1690000.123456,"bus":"can0","id":"`+c.line[:3]+`"`)
 	}
+}
+
+// fallingReader has a few good lines and then a fault of its own.
+type fallingReader struct{ left []byte }
+
+func (r *fallingReader) Read(p []byte) (int, error) {
+	if len(r.left) == 0 {
+		panic("7E8#62F190WVWZZZ")
+	}
+	n := copy(p, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}
+
+// A fault in one of the goroutines reaches whoever called Run, who knows how to tell of it without quoting it.
+func TestAPanicIsTheCallers(t *testing.T) {
+	defer func() {
+		c, ok := recover().(*crash.Crash)
+		require.True(t, ok)
+		require.Contains(t, string(c.Stack), "fallingReader")
+	}()
+	r := &fallingReader{[]byte(strings.Repeat("(1690000000.000000) can0 123#11\n", 50))}
+	_, _ = Run(t.Context(), r, io.Discard, Options{Policy: rules(t), DB: buses(t), To: Candump, block: 300})
+	t.Error("the fault was swallowed")
 }

@@ -11,6 +11,7 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
+	"obdgate/internal/crash"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 
@@ -98,9 +99,15 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	var signals *dbc.Database
 	var unread error
 	read := make(chan struct{})
-	go func() { signals, unread = p.signals(o.dbc); close(read) }() // both take some milliseconds
+	var net crash.Net
+	go func() { // both take some milliseconds
+		defer close(read)
+		defer net.Catch()
+		signals, unread = p.signals(o.dbc)
+	}()
 	rules, err := p.rules()
 	<-read
+	net.Raise()
 	if err = errors.Join(err, unread); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/i18n"
 	"obdgate/internal/store"
 
@@ -48,8 +49,12 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 	defer func() {
 		// A panic message may quote what the vehicle said; only its place is told.
 		if r := recover(); r != nil {
+			stack := debug.Stack()
+			if c, other := r.(*crash.Crash); other {
+				r, stack = c.Value, c.Stack
+			}
 			fmt.Fprintf(p.Err, "obdgate: internal fault (%T); please report it with the lines below\n", r)
-			p.Err.Write(debug.Stack()) //nolint:errcheck // nothing is left to tell it to
+			p.Err.Write(stack) //nolint:errcheck // nothing is left to tell it to
 			code = exitSoftware
 		}
 	}()

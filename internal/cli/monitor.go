@@ -16,6 +16,7 @@ import (
 	"obdgate/internal/monitor"
 	"obdgate/internal/policy"
 	"obdgate/internal/report"
+	"obdgate/internal/scan"
 	"obdgate/internal/sim"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,8 @@ a recording ends; then it says how many frames there were, and how many were los
 
 Several CAN interfaces are watched together: name each.
 
-A frame of a longer diagnostic message waits for the rest of it, because only then it is known what its bytes mean.`,
+A frame of a longer diagnostic message waits for the rest of it, because only then it is known what its bytes mean. A maker's
+own control units are known once a tester has asked for the VIN and then there; before that their frames are personal.`,
 		Example: `  obdgate monitor can://can0
   obdgate monitor can://can0 --only technical --json --count 1000
   obdgate monitor can://can0 can://can1
@@ -84,6 +86,7 @@ func (p *program) watchOptions(o monitorOptions) (w monitor.Options, err error) 
 			return w, usage("--stats, or --stats=1s for every second", fmt.Errorf("no such interval: %q", o.stats))
 		}
 	}
+	w.Makers = scan.Makers()
 	w.Policy, err = p.rules()
 	return w, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,31 @@ func TestMaskedRecordingsScanToTheSameDocument(t *testing.T) {
 			require.Equal(t, string(document(t, log)), string(document(t, masked)))
 		})
 	}
+}
+
+// Whoever watches a bus sees the tags that classifying its log gives afterwards, those of the maker's control units too.
+func TestMonitorTagsAsClassifyDoes(t *testing.T) {
+	logs, err := filepath.Glob("../../fixtures/recordings/*.log")
+	require.NoError(t, err)
+	beyond := 0
+	for _, log := range logs {
+		tags := func(args ...string) (out []string) {
+			var lines, errs bytes.Buffer
+			code := cli.Main(t.Context(), append([]string{"--home", filepath.Join(t.TempDir(), "state"), "--lang", "en"}, args...), cli.Streams{In: strings.NewReader(""), Out: &lines, Err: &errs})
+			require.Zero(t, code, errs.String())
+			for dec := json.NewDecoder(&lines); dec.More(); {
+				var x struct{ ID, Data, Tag, Category string }
+				require.NoError(t, dec.Decode(&x))
+				out = append(out, fmt.Sprint(x))
+				if x.Tag == "technical" && len(x.ID) == 3 && x.ID > "6FF" && x.ID < "7DF" {
+					beyond++
+				}
+			}
+			return out
+		}
+		require.Equal(t, tags("classify", "--to", "jsonl", log), tags("monitor", "replay:"+log, "--json"), log)
+	}
+	require.Positive(t, beyond, "no recording has a maker's pairs: nothing was tested")
 }
 
 // document is what a recording scans to, without what is of the day.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/isotp"
 	"obdgate/internal/link"
@@ -56,9 +57,14 @@ func (c *Conn) Together(ctx context.Context, rs []Request) []Reply {
 	}
 	listening, stop := context.WithCancel(ctx)
 	var ear, askers sync.WaitGroup
-	ear.Go(func() { c.dispatch(listening, lanes) })
+	var net crash.Net
+	ear.Go(func() {
+		defer net.Catch()
+		c.dispatch(listening, lanes)
+	})
 	for i, lane := range lanes {
 		askers.Go(func() {
+			defer net.Catch()
 			replies[i].Answers, replies[i].Err = lane.Request(ctx, rs[i])
 			replies[i].Asked = lane.Asked()
 		})
@@ -66,6 +72,7 @@ func (c *Conn) Together(ctx context.Context, rs []Request) []Reply {
 	askers.Wait()
 	stop()
 	ear.Wait()
+	net.Raise()
 	c.gather(lanes)
 	return replies
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"obdgate/dbc"
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 	"obdgate/internal/policy"
@@ -32,6 +33,7 @@ func (Several) Recv(context.Context) (frame.Frame, error) { return frame.Frame{}
 type Options struct {
 	Policy *policy.Policy
 	DBC    *dbc.Database // broadcast messages, nil = none known
+	Makers policy.Makers // whose vehicle it is, a VIN on the bus tells; zero: the standard's conversations only
 	Only   policy.Class  // Technical or Personal: frames of that tag only; Unclassified = all
 	Mask   bool          // zeros in place of what is not technical
 	Decode bool          // the values of broadcast signals under each frame
@@ -64,8 +66,10 @@ func Run(ctx context.Context, feed Feed, out io.Writer, o Options) (*Counts, err
 	}
 	q := newQueue(!o.Live, len(feeds))
 	var listening sync.WaitGroup
+	var net crash.Net
 	for bus, feed := range feeds {
 		listening.Go(func() {
+			defer net.Catch()
 			if err := q.receive(receiving, feed, bus); err != nil && receiving.Err() == nil && o.Ended != nil {
 				o.Ended(bus, err)
 			}
@@ -75,6 +79,7 @@ func Run(ctx context.Context, feed Feed, out io.Writer, o Options) (*Counts, err
 	stop()
 	q.abandon()
 	listening.Wait()
+	net.Raise()
 	w.counts.Dropped, w.counts.Faults = q.counters()
 	if errors.Is(err, errEnough) {
 		err = nil
@@ -109,7 +114,7 @@ const (
 const idle = 50 * time.Millisecond
 
 func newWatch(out io.Writer, o Options) *watch {
-	w := &watch{Options: o, out: out, tagger: policy.NewTagger(o.Policy, o.DBC), buf: make([]byte, 0, roomFor)}
+	w := &watch{Options: o, out: out, tagger: policy.NewTagger(o.Policy, o.DBC, policy.WithMakers(o.Makers)), buf: make([]byte, 0, roomFor)}
 	w.text = newText(o)
 	w.emit = w.take
 	w.counts.ids = make(map[uint64]*ID, 256)

@@ -13,6 +13,7 @@ import (
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 	"obdgate/internal/link/memory"
@@ -351,4 +352,19 @@ func TestSeveralBuses(t *testing.T) {
 		require.Len(t, c.IDs(), 3)
 		require.NoError(t, errors.Join(a.Close(), b.Close(), ears[1].(link.Link).Close()))
 	})
+}
+
+type falling struct{}
+
+func (falling) Recv(context.Context) (frame.Frame, error) { panic("62F190WVWZZZ") }
+
+// A fault while receiving reaches whoever called Run, who knows how to tell of it without quoting it.
+func TestAPanicOfAFeedIsTheCallers(t *testing.T) {
+	defer func() {
+		c, ok := recover().(*crash.Crash)
+		require.True(t, ok)
+		require.Contains(t, string(c.Stack), "falling.Recv")
+	}()
+	_, _ = monitor.Run(t.Context(), falling{}, io.Discard, options(t))
+	t.Error("the fault was swallowed")
 }

@@ -39,8 +39,12 @@ func newQueue(wait bool, feeds int) *queue {
 // receive takes frames from a feed, the bus-th of several, until it ends. It returns why.
 func (q *queue) receive(ctx context.Context, feed Feed, bus int) error {
 	row := 0
+	var err error
+	defer func() { q.ended(err) }()
 	for {
-		f, err := feed.Recv(ctx)
+		var f frame.Frame
+		err = errFell
+		f, err = feed.Recv(ctx)
 		switch {
 		case err == nil:
 			row = 0
@@ -59,14 +63,21 @@ func (q *queue) receive(ctx context.Context, feed Feed, bus int) error {
 				continue
 			}
 		}
-		q.mu.Lock()
-		if q.feeds--; q.feeds == 0 {
-			q.end = err
-		}
-		q.mu.Unlock()
-		signal(q.wake)
 		return err
 	}
+}
+
+// errFell is why a feed has ended that panicked.
+var errFell = errors.New("monitor: internal fault")
+
+// ended takes note of the end of one feed.
+func (q *queue) ended(err error) {
+	q.mu.Lock()
+	if q.feeds--; q.feeds == 0 {
+		q.end = err
+	}
+	q.mu.Unlock()
+	signal(q.wake)
 }
 
 // put adds a frame; false ends the receiving.
