@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
 )
 
 type classifyOptions struct {
@@ -164,6 +165,11 @@ func (p *program) showClassified(doc report.Classified, o classifyOptions) error
 		return p.writeJSON(doc)
 	}
 	t := report.NewText(p.Out, p.words)
+	if terminal(p.Out) {
+		if columns, _, err := term.GetSize(int(p.Out.(*os.File).Fd())); err == nil {
+			t.Fit(columns)
+		}
+	}
 	for i, f := range doc.Files {
 		if i > 0 {
 			t.Line("")

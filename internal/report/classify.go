@@ -9,6 +9,8 @@ import (
 
 	"obdgate/internal/classify"
 	"obdgate/internal/i18n"
+
+	"github.com/charmbracelet/lipgloss"
 )
 
 // Classified is `obdgate classify --json`: what the recordings have of which category.
@@ -75,8 +77,12 @@ func tagOf(technical bool) string {
 	return "personal"
 }
 
-// plotWidth is how many characters a plot line has.
-const plotWidth = 48
+// How many characters a plot line has: as many as the terminal has room for, at most the wide one. Where even the narrow one
+// does not fit, lines are broken, as the numbers alone would.
+const (
+	plotWidth  = 48
+	plotNarrow = 8
+)
 
 // Classified writes what a recording has of which category, and how much of it when.
 func (t *Text) Classified(f ClassifiedFile) error {
@@ -95,16 +101,28 @@ func (t *Text) Classified(f ClassifiedFile) error {
 	}
 	slots := len(f.Categories[0].Over)
 	t.Heading("classify.over-time", time.Duration(float64(slots)*f.Slot*float64(time.Second)).Round(100*time.Millisecond))
-	t.Rows(rowsOf(f.Categories, func(i int) []string {
+	rows := rowsOf(f.Categories, func(i int) []string {
 		c := f.Categories[i]
-		return []string{w.T("tag." + c.Tag), t.Category(c.Category), fmt.Sprint(c.Frames), w.T("classify.bytes", c.Bytes), plot(c.Over)}
-	}))
+		return []string{w.T("tag." + c.Tag), t.Category(c.Category), fmt.Sprint(c.Frames), w.T("classify.bytes", c.Bytes)}
+	})
+	width := plotWidth
+	if t.columns > 0 {
+		used := 2
+		for _, line := range table(rows) {
+			used = max(used, 2+lipgloss.Width(line))
+		}
+		width = min(plotWidth, max(plotNarrow, t.columns-used))
+	}
+	for i := range rows {
+		rows[i] = append(rows[i], plot(f.Categories[i].Over, width))
+	}
+	t.Rows(rows)
 	return t.err
 }
 
 // plot draws numbers as bars of eight heights; a piece of time that has any has at least the lowest.
-func plot(over []uint64) string {
-	columns := make([]uint64, min(plotWidth, len(over)))
+func plot(over []uint64, width int) string {
+	columns := make([]uint64, min(width, len(over)))
 	for i, n := range over { // a piece that lies in two columns is shared out, else a steady bus would look like a comb
 		from, to := i*len(columns), (i+1)*len(columns)
 		for from < to {

@@ -18,12 +18,13 @@ import (
 // Text writes reports for people. The words come from the catalog; styles vanish by themselves where the output is no
 // terminal or NO_COLOR is set.
 type Text struct {
-	w     io.Writer
-	words *i18n.Catalog
-	head  lipgloss.Style
-	dim   lipgloss.Style
-	bad   lipgloss.Style
-	err   error
+	columns int // of the terminal, 0 = not known or none
+	w       io.Writer
+	words   *i18n.Catalog
+	head    lipgloss.Style
+	dim     lipgloss.Style
+	bad     lipgloss.Style
+	err     error
 }
 
 // NewText writes to w in the catalog's language.
@@ -32,6 +33,9 @@ func NewText(w io.Writer, words *i18n.Catalog) *Text {
 	return &Text{w: w, words: words,
 		head: r.NewStyle().Bold(true), dim: r.NewStyle().Faint(true), bad: r.NewStyle().Bold(true).Foreground(lipgloss.Color("1"))}
 }
+
+// Fit says how many characters a line of the terminal has; without it lines are as long as they are.
+func (t *Text) Fit(columns int) { t.columns = columns }
 
 // Err is the first error of the writer.
 func (t *Text) Err() error { return t.err }
