@@ -242,6 +242,9 @@ func (p *program) sealEach(ctx context.Context, s *store.Store, id string, take 
 		}
 	}
 	for id, n := range unasked {
+		if err := p.answersLost(ctx, s, id); err != nil {
+			return stays, err
+		}
 		if !agreed[id] {
 			stays.back += n
 		}

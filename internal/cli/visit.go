@@ -232,7 +232,19 @@ func (p *program) sheet(ctx context.Context, s *store.Store, v visit.Visit) (rep
 	if err != nil {
 		return report.Visit{}, err
 	}
+	if err := p.answersLost(ctx, s, v.ID); err != nil {
+		return report.Visit{}, err
+	}
 	return report.NewVisit(v, decisions, items, rules, p.now()).WithNotices(notices), nil
+}
+
+// answersLost says when no yes of a visit counts because the state is an older copy than a no that was given since.
+func (p *program) answersLost(ctx context.Context, s *store.Store, id string) error {
+	lost, err := s.AnswersLost(ctx, s.DB(), id)
+	if lost {
+		p.say("consent.lost", id)
+	}
+	return err
 }
 
 // purposes are all purposes a customer can be asked for, those that name somebody by the decisions there are.

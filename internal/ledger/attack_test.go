@@ -211,6 +211,30 @@ func TestTheClockGoingBackIsNoted(t *testing.T) {
 	require.Equal(t, []string{"entry 2 is 3h0m0s earlier than the one before it: the clock was set back"}, r.Notes)
 }
 
+// A yes whose term has ended does not come to life again when the clock is set back; the yes given next counts as ever.
+func TestTheClockGoingBackRevivesNoYes(t *testing.T) {
+	l := newLog(t, "va", "vb")
+	until := at.Add(24 * time.Hour)
+	term := func(end time.Time) {
+		l.decide(t, "va", consent.Service, consent.Granted, func(d *consent.Decision) { d.Until = end })
+	}
+	stands := func(now time.Time) consent.Answer {
+		a, _, err := l.Standing(t.Context(), "va", consent.Service, "", now)
+		require.NoError(t, err)
+		return a
+	}
+	term(until)
+	require.Equal(t, consent.Granted, stands(at))
+	require.Equal(t, consent.Expired, stands(until))
+	require.Equal(t, consent.Granted, stands(at), "nothing was logged that late")
+	l.record(t, ledger.Event{Kind: ledger.VisitOpened, Visit: "vb", At: until})
+	require.Equal(t, consent.Expired, stands(at))
+	l.record(t, ledger.Event{Kind: ledger.VisitClosed, Visit: "vb", At: at})
+	require.Equal(t, consent.Expired, stands(at), "however much is logged at the wrong time")
+	term(until)
+	require.Equal(t, consent.Granted, stands(at))
+}
+
 // A yes is only a yes while the log proves it, also without a full Verify.
 func TestStandingRefusesWhatTheLogDoesNotProve(t *testing.T) {
 	for name, attack := range map[string]string{

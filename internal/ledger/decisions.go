@@ -74,6 +74,11 @@ func (l *Ledger) Decisions(ctx context.Context, visit string) ([]consent.Decisio
 	return l.decisions(ctx, l.db, visit)
 }
 
+// DecisionsTx is Decisions within tx.
+func (l *Ledger) DecisionsTx(ctx context.Context, tx DBTX, visit string) ([]consent.Decision, error) {
+	return l.decisions(ctx, tx, visit)
+}
+
 func (l *Ledger) decisions(ctx context.Context, tx DBTX, visit string) ([]consent.Decision, error) {
 	entries, err := l.visitEntries(ctx, tx, visit)
 	if err != nil {
@@ -140,6 +145,9 @@ func (l *Ledger) StandingTx(ctx context.Context, tx DBTX, visit string, purpose 
 	if !a.Yes() {
 		return a, d, nil
 	}
+	if over, err := l.termWasOver(ctx, tx, d); err != nil || over {
+		return consent.Expired, d, err
+	}
 	var leaf []byte
 	seq := d.Seq - 1
 	if err := tx.QueryRowContext(ctx, `SELECT leaf FROM ledger_entries WHERE seq = ?`, int64(seq)).Scan(&leaf); err != nil {
@@ -153,6 +161,19 @@ func (l *Ledger) StandingTx(ctx context.Context, tx DBTX, visit string, purpose 
 		return consent.Unasked, consent.Decision{}, fmt.Errorf("%w: entry %d is not under the head", ErrTampered, seq)
 	}
 	return a, d, nil
+}
+
+// termWasOver reports whether anything was logged after the term of a yes had ended: a clock that is set back does not bring the
+// yes to life again. A clock that was ahead once ends terms too early; a new yes then has a term of its own.
+func (l *Ledger) termWasOver(ctx context.Context, tx DBTX, d consent.Decision) (over bool, err error) {
+	if d.Until.IsZero() {
+		return false, nil
+	}
+	// A leaf begins {"seq":12,"time":"…; the form of the time sorts as text.
+	const query = `SELECT EXISTS (SELECT 1 FROM ledger_entries WHERE seq >= ? AND
+		substr(CAST(leaf AS TEXT), instr(CAST(leaf AS TEXT), '"time":"') + 8, ?) >= ?)`
+	err = tx.QueryRowContext(ctx, query, int64(d.Seq-1), len(timeForm), d.Until.UTC().Format(timeForm)).Scan(&over)
+	return over, err
 }
 
 // ForgetTx removes the stored decisions of a visit; the entries with their commitments stay. The caller destroys the

@@ -66,7 +66,7 @@ func (o *Outbox) Answer(ctx context.Context, visit string, d consent.Decision) (
 	if err != nil {
 		return Answered{}, err
 	}
-	return a, nil
+	return a, o.st.FinishDestruction(ctx)
 }
 
 // Erase asks every recipient that may have got something of a visit to erase it, and destroys what has not left. It is called

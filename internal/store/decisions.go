@@ -24,14 +24,18 @@ func (s *Store) RecordDecision(ctx context.Context, visit string, d consent.Deci
 	if err != nil {
 		return consent.Receipt{}, err
 	}
-	return r, nil
+	return r, s.FinishDestruction(ctx)
 }
 
-// RecordDecisionTx is RecordDecision within tx, so that what is destroyed on a withdrawal goes with it.
+// RecordDecisionTx is RecordDecision within tx, so that what is destroyed on a withdrawal goes with it. The caller calls
+// FinishDestruction once tx is committed.
 func (s *Store) RecordDecisionTx(ctx context.Context, tx ledger.DBTX, visit string, d consent.Decision) (consent.Receipt, error) {
 	d.Visit = visit
 	if d.Notice == "" {
 		d.Notice = consent.CurrentNotice
+	}
+	if err := s.renewYes(ctx, tx, visit, d); err != nil {
+		return consent.Receipt{}, err
 	}
 	d, place, err := s.log.RecordDecisionTx(ctx, tx, d)
 	if err != nil {
@@ -64,6 +68,66 @@ func (s *Store) RecordDecisionTx(ctx context.Context, tx ledger.DBTX, visit stri
 	return r, err
 }
 
+// renewYes sees to it that an older copy of the database does not bring back a yes that was taken back since: every answer that
+// is not a yes, in a visit where one was given, replaces the key without which no yes of the visit counts, and the older copy
+// knows only the key that is forgotten. When an answer is recorded in such a copy, each yes in it is first recorded as deferred,
+// so that a new yes to one purpose does not wake the others.
+func (s *Store) renewYes(ctx context.Context, tx ledger.DBTX, visit string, d consent.Decision) error {
+	lost, err := s.AnswersLost(ctx, tx, visit)
+	if err != nil || d.Answer.Yes() && !lost {
+		return err
+	}
+	ds, err := s.log.DecisionsTx(ctx, tx, visit)
+	if err != nil {
+		return Explain(err)
+	}
+	type to struct {
+		purpose   consent.Purpose
+		recipient string
+	}
+	newest, order, given := map[to]consent.Answer{}, []to{}, false
+	for _, o := range ds { // in the order of the log
+		t := to{o.Purpose, o.Recipient}
+		if _, seen := newest[t]; !seen {
+			order = append(order, t)
+		}
+		newest[t] = o.Answer
+		given = given || o.Answer.Yes()
+	}
+	if !given {
+		return nil
+	}
+	if _, err := s.newKey(ctx, tx, visit, useYes, rangeRecord); err != nil || !lost {
+		return err
+	}
+	for _, t := range order {
+		if !newest[t].Yes() {
+			continue
+		}
+		_, err := s.RecordDecisionTx(ctx, tx, visit, consent.Decision{Purpose: t.purpose, Recipient: t.recipient, Answer: consent.Deferred,
+			At: d.At, TakenBy: d.TakenBy, Language: d.Language})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AnswersLost reports whether the answers of a visit come from an older copy of the state than a no that was given since: then no
+// yes among them counts, and the customer has to be asked again. False for a visit without a yes, or without keys.
+func (s *Store) AnswersLost(ctx context.Context, tx ledger.DBTX, visit string) (bool, error) {
+	var slot uint32
+	err := tx.QueryRowContext(ctx, `SELECT slot FROM store_keys WHERE visit = ? AND use = ?`, visit, useYes).Scan(&slot)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil // erased, or opened before there was such a key
+	}
+	if err != nil {
+		return false, Explain(err)
+	}
+	_, there := s.slotKey(slot)
+	return !there, nil
+}
+
 // Standing answers whether purpose stands towards recipient ("" = all) at now: see ledger.Standing. The receipt's id comes
 // with it, "" when there is no decision. ErrRestricted when a yes stands but the visit is restricted: nothing is sent, and
 // nothing is destroyed either.
@@ -77,7 +141,12 @@ func (s *Store) StandingTx(ctx context.Context, tx ledger.DBTX, visit string, pu
 	if err != nil || d.Seq == 0 {
 		return a, d, "", Explain(err)
 	}
-	if a.Yes() { // a restriction keeps everything where it is; a no stays a no
+	if a.Yes() {
+		lost, err := s.AnswersLost(ctx, tx, visit)
+		if err != nil || lost {
+			return consent.Unasked, consent.Decision{}, "", err
+		}
+		// A restriction keeps everything where it is; a no stays a no.
 		if err := s.unrestricted(ctx, tx, visit); err != nil {
 			return consent.Unasked, consent.Decision{}, "", Explain(err)
 		}

@@ -57,6 +57,7 @@ func gcm(key []byte) (cipher.AEAD, error) {
 const (
 	useBody    = "body"    // what was read; replaced when values are shredded
 	useMileage = "mileage" // the mark left for the vehicle's next visit
+	useYes     = "yes"     // seals nothing: without it no yes of the visit counts. Replaced at every no
 	useRecord  = "record"  // answers, receipts, what waits to be sent; lives as long as the visit
 )
 

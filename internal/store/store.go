@@ -274,6 +274,15 @@ func (s *Store) destroyed(ctx context.Context) error {
 	return errors.Join(s.forgetGivenUp(ctx), s.scrub(ctx))
 }
 
+// FinishDestruction makes final what a committed transaction has given up: see destroyed. Nothing is done when there is nothing.
+func (s *Store) FinishDestruction(ctx context.Context) error {
+	slots, err := s.givenUp(ctx)
+	if err != nil || len(slots) == 0 {
+		return err
+	}
+	return s.destroyed(ctx)
+}
+
 // Close closes the database. What was committed is on the disk already.
 func (s *Store) Close() error { return Explain(s.db.Close()) }
 

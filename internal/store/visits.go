@@ -51,6 +51,9 @@ func (s *Store) OpenVisit(ctx context.Context, v visit.Visit) (visit.Visit, erro
 		if _, err := s.newKey(ctx, tx, v.ID, useBody, rangeOpen); err != nil {
 			return err
 		}
+		if _, err := s.newKey(ctx, tx, v.ID, useYes, rangeRecord); err != nil {
+			return err
+		}
 		if err := s.writeVisit(ctx, tx, &v); err != nil {
 			return err
 		}
