@@ -54,6 +54,8 @@ type Recipient struct {
 	ReceiptKey ed25519.PublicKey `json:"receipt_key"` // signs the collector's receipts
 
 	Added time.Time `json:"added"`
+
+	Changed bool `json:"-"` // the entry is not the one that was made: it is for no purpose and nothing is sent
 }
 
 // Secret is a text that does not print, log or marshal itself. Compare with Equal.
@@ -147,6 +149,8 @@ func (r Recipient) validateTechnical() error {
 // Usable reports why nothing may be sent to r, wrapping ErrUnusable; nil means it may, consent permitting.
 func (r Recipient) Usable() error {
 	switch {
+	case r.Changed:
+		return unusable("the entry of " + r.Name + " was changed outside this program: enter it anew with --replace")
 	case r.Agreement == "":
 		return unusable(r.Name + " has no agreement on record: add it with --agreement")
 	case r.URL == "":

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +14,12 @@ import (
 	"obdgate/internal/recipient"
 )
 
-const recipientAAD = "obdgate/recipient/"
+// recipientAAD binds what is sealed of a recipient to its whole entry: country, purposes, address and keys of the entry cannot be
+// exchanged without the station's key.
+func recipientAAD(name string, entry []byte) string {
+	sum := sha256.Sum256(entry)
+	return "obdgate/recipient/" + name + "/" + hex.EncodeToString(sum[:])
+}
 
 // AddRecipient puts r into the register. ErrExists when the name is taken, in any spelling of its letters.
 func (s *Store) AddRecipient(ctx context.Context, r recipient.Recipient) error {
@@ -36,11 +43,9 @@ func (s *Store) putRecipient(ctx context.Context, r recipient.Recipient, replace
 	if err != nil {
 		return err
 	}
-	var private []byte
-	if !r.Key.IsZero() {
-		if private, err = seal(s.station.seal, []byte(r.Key.Reveal()), recipientAAD+r.Name); err != nil {
-			return err
-		}
+	private, err := seal(s.station.seal, []byte(r.Key.Reveal()), recipientAAD(r.Name, entry))
+	if err != nil {
+		return err
 	}
 	return s.Tx(ctx, func(tx *sql.Tx) error {
 		if replace {
@@ -106,13 +111,11 @@ func (s *Store) recipients(ctx context.Context, tx ledger.DBTX, query string, ar
 		if err := json.Unmarshal([]byte(entry), &r); err != nil || r.Name != name {
 			return nil, fmt.Errorf("%w: recipient %s", ErrCorrupt, name)
 		}
-		if private != nil {
-			key, err := unseal(s.station.seal, private, recipientAAD+name)
-			if err != nil {
-				return nil, fmt.Errorf("%w: the key of recipient %s", ErrCorrupt, name)
-			}
-			r.Key = recipient.NewSecret(string(key))
+		key, err := unseal(s.station.seal, private, recipientAAD(name, []byte(entry)))
+		if err != nil { // a no must be possible all the same, so the register stays readable
+			r = storedRecipient{Name: name, Role: r.Role, Country: r.Country, Added: r.Added, Changed: true}
 		}
+		r.Key = recipient.NewSecret(string(key))
 		out = append(out, recipient.Recipient(r))
 	}
 	return out, Explain(rows.Err())

@@ -183,3 +183,41 @@ func BenchmarkFirstOpen(b *testing.B) {
 		}
 	}
 }
+
+// Whoever can write the state file but has not the station's key cannot turn a recipient into another: an entry that was changed is
+// for no purpose, nothing is sent to it, and answers can be recorded all the same.
+func TestAnEntryThatWasChangedReceivesNothing(t *testing.T) {
+	for name, change := range map[string]string{
+		"brought into the EEA":   `UPDATE store_recipients SET entry = replace(entry, '"country":"BE"', '"country":"NL"')`,
+		"with another purpose":   `UPDATE store_recipients SET entry = replace(entry, '"service"', '"quality"')`,
+		"with another address":   `UPDATE store_recipients SET entry = replace(entry, 'https://', 'https://x')`,
+		"under another name":     `UPDATE store_recipients SET name = 'Other', entry = replace(entry, 'Dealer NV', 'Other')`,
+		"with another agreement": `UPDATE store_recipients SET entry = replace(entry, '"agreement":"', '"agreement":"x')`,
+		"without its seal":       `UPDATE store_recipients SET private = NULL`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, home(t), store.Options{})
+			require.NoError(t, s.AddRecipient(t.Context(), dealer(t)))
+			before, err := s.Recipients(t.Context())
+			require.NoError(t, err)
+			require.True(t, before[0].For(consent.Service))
+			res, err := s.DB().Exec(change)
+			require.NoError(t, err)
+			n, err := res.RowsAffected()
+			require.NoError(t, err)
+			require.NotZero(t, n)
+			after, err := s.Recipients(t.Context())
+			require.NoError(t, err)
+			require.NotEqual(t, before, after)
+			require.ErrorIs(t, after[0].Usable(), recipient.ErrUnusable)
+			require.ErrorContains(t, after[0].Usable(), "outside this program")
+			require.False(t, after[0].For(consent.Service))
+			require.True(t, after[0].Key.IsZero())
+			v, err := s.OpenVisit(t.Context(), visit.Visit{})
+			require.NoError(t, err)
+			_, err = s.RecordDecision(t.Context(), v.ID, yes(consent.Service))
+			require.NoError(t, err)
+			require.NoError(t, s.ReplaceRecipient(t.Context(), before[0]))
+		})
+	}
+}
