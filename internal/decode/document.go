@@ -177,7 +177,7 @@ func (e ECU) document(show Show) ECUDoc {
 // lists makes the lists a question asks for present, so that none is told apart from not asked.
 func (d *ECUDoc) lists(resp []byte) {
 	switch {
-	case resp[0] == 0x43 || resp[0] == 0x47 || resp[0] == 0x4A || resp[0] == 0x58 || resp[0] == 0x59:
+	case resp[0] == 0x43 || resp[0] == 0x47 || resp[0] == 0x4A || resp[0] == 0x57 || resp[0] == 0x58 || resp[0] == 0x59:
 		if d.DTCs == nil {
 			d.DTCs = []DTCDoc{}
 		}

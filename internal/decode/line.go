@@ -25,15 +25,16 @@ const (
 
 // line is one line of a recording, understood.
 type line struct {
-	form form
-	id   uint32 // CAN identifier, or the source address of a legacy message
-	ids  bool   // id is known
-	wide bool   // 29-bit identifier
-	ext  bool   // extended addressing: data[0] is the tester's address
-	n    int    // length: bytes announced; numbered: the part's number
-	data []byte
-	text string // status: the adapter's words
-	name string // what stands in front of a whole message instead of an identifier: "ECU1", "PCM"
+	form  form
+	id    uint32 // CAN identifier, or the source address of a legacy message
+	ids   bool   // id is known
+	wide  bool   // 29-bit identifier
+	ext   bool   // extended addressing: data[0] is the tester's address
+	n     int    // length: bytes announced; numbered: the part's number
+	data  []byte
+	text  string // status: the adapter's words
+	doubt bool   // legacy: the checksum does not fit
+	name  string // what stands in front of a whole message instead of an identifier: "ECU1", "PCM"
 }
 
 // statusWords are what adapters say instead of an answer (ELM327 data sheet, STN and clones).
@@ -324,7 +325,7 @@ func message(tokens []string, req []byte) line {
 // kwp is a message of ISO 14230: format with length, target, source, data, checksum (the sum of all before it). Adapters
 // may have taken the checksum off.
 //
-//	8L F1 ss d1 .. dL cs        80 F1 ss LL d1 .. dLL cs
+//	8L F1 ss d1 .. dL cs        80 F1 ss LL d1 .. dLL cs        80 F1 ss 00 LL LL d1 .. cs (BMW's, for more than 255 bytes)
 func kwp(b []byte) (line, bool) {
 	if len(b) < 4 || b[0] < 0x80 || b[1] != 0xF1 && b[1] != 0x33 {
 		return line{}, false
@@ -333,13 +334,16 @@ func kwp(b []byte) (line, bool) {
 	if n == 0 {
 		head, n = 4, int(b[3])
 	}
+	if n == 0 && len(b) > 6 {
+		head, n = 6, int(b[4])<<8|int(b[5])
+	}
 	l := line{form: legacy, id: uint32(b[2]), ids: true}
 	switch len(b) - head {
 	case n:
 		l.data = b[head:]
 	case n + 1:
 		if l.data = b[head : head+n]; sum(b[:head+n]) != b[head+n] {
-			l.form = damaged
+			l.doubted()
 		}
 	default:
 		return line{form: damaged}, n > 0 && len(b) < head+n
@@ -365,9 +369,18 @@ func j1850(b, req []byte) (line, bool) {
 	if c := b[last]; c == sum(b[:last]) || c == crc(b[:last]) {
 		l.data = b[3:last]
 	} else if len(l.data) > 7 {
-		l.form = damaged
+		l.data = b[3:last]
+		l.doubted()
 	}
 	return l, true
+}
+
+// doubted is a message whose checksum does not fit. Only identification is taken all the same, and told as doubted: whoever
+// publishes a recording writes over the vehicle's number and leaves the checksum as it was.
+func (l *line) doubted() {
+	if l.doubt = true; len(l.data) == 0 || len(l.data) > 7 || l.data[0] != 0x49 {
+		l.form = damaged
+	}
 }
 
 func sum(b []byte) (s byte) {

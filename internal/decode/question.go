@@ -35,6 +35,9 @@ func question(s string) (req []byte, from uint32, err error) {
 	if err != nil || len(b) == 0 {
 		return nil, 0, ErrRequest
 	}
+	if q := headed(b); q != nil && id == "" {
+		return q, 0, nil
+	}
 	var ext byte
 	if id == bmwTester && len(b) > 2 || addressed(b) { // extended addressing: the first byte names the ECU
 		ext, b = b[0], b[1:]
@@ -54,8 +57,39 @@ func question(s string) (req []byte, from uint32, err error) {
 	return b, from, nil
 }
 
+// headed takes header and checksum off a question of K-line or J1850 (ISO 14230-2, ISO 9141-2, SAE J1850); nil when it has
+// none.
+//
+//	8L tt F1 d1 .. [cs]   C2 33 F1 01 00 [cs]   80 tt F1 LL d1 .. [cs]   68 6A F1 d1 .. [cs]   61 6A F1 d1 .. [crc]
+func headed(b []byte) (req []byte) {
+	if len(b) < 4 || b[2] != 0xF1 {
+		return nil
+	}
+	last := len(b) - 1
+	switch {
+	case b[0]&0x80 != 0:
+		head, n := 3, int(b[0]&0x3F)
+		if n == 0 {
+			head, n = 4, int(b[3])
+		}
+		if n == 0 || len(b) != head+n && (len(b) != head+n+1 || sum(b[:last]) != b[last]) {
+			return nil
+		}
+		req = b[head : head+n]
+	case (b[0] == 0x68 || b[0] == 0x61) && b[1] == 0x6A:
+		req = b[3:]
+		if c := b[last]; len(req) > 1 && (c == sum(b[:last]) || c == crc(b[:last])) {
+			req = b[3:last]
+		}
+	}
+	if len(req) == 0 || req[0]&0x40 != 0 {
+		return nil
+	}
+	return req
+}
+
 // services are those a question can begin with.
-var services = []byte{0x01, 0x02, 0x03, 0x04, 0x06, 0x07, 0x09, 0x0A, 0x10, 0x14, 0x18, 0x19, 0x1A, 0x20, 0x21, 0x22, 0x3E}
+var services = []byte{0x01, 0x02, 0x03, 0x04, 0x06, 0x07, 0x09, 0x0A, 0x10, 0x14, 0x17, 0x18, 0x19, 0x1A, 0x20, 0x21, 0x22, 0x3E}
 
 // bmwTester is the identifier of BMW's and MINI's tester; an ECU answers on 600 and its address.
 const bmwTester = "6F1"

@@ -87,6 +87,7 @@ var (
 	ErrUnfinished = errors.New("answer not finished")
 	ErrConflict   = errors.New("the ECU gave two different answers")
 	ErrInterleave = errors.New("parts of several answers without identifiers cannot be told apart: switch headers on")
+	ErrChecksum   = errors.New("a checksum does not fit: the bytes were changed after they were received, or damaged")
 	ErrDamaged    = errors.New("the answer cannot be read: damaged line")
 )
 
@@ -207,6 +208,9 @@ func (g *gatherer) line(l line, res *Result) {
 		p := g.peer(l, fmt.Sprintf("%02X", l.id))
 		p.src.Legacy = true
 		p.messages = append(p.messages, l.data)
+		if l.doubt {
+			p.fail(ErrChecksum)
+		}
 	case frame:
 		g.frame(l)
 	}

@@ -25,8 +25,12 @@ func codes(service byte, resp []byte, legacy bool) ([]reading.Reading, error) {
 }
 
 // legacyCodes reads three codes per message; the messages of one ECU are joined, with the service byte of the first only.
+// Newer control units behind a gateway that speaks KWP2000 count them as on CAN; the length tells.
 func legacyCodes(service byte, resp []byte) ([]reading.Reading, error) {
 	const message = 6
+	if n := len(resp); n > 1 && n%2 == 0 && n == 2+2*int(resp[1]) {
+		return codeList(service, resp[2:]), nil
+	}
 	out := codeList(service, resp[1:])
 	if n := len(resp) - 1; n == 0 || n%message != 0 {
 		return out, &Error{Kind: ErrShort, Service: service, ID: -1, Want: 1 + max(1, (n+message-1)/message)*message, Got: len(resp)}

@@ -25,7 +25,7 @@ var (
 	// ErrFormat: lengths fit but the content contradicts the standard (a count that does not match, a message out of order).
 	ErrFormat = errors.New("answer contradicts the standard")
 	// ErrService: the request is not one this package decodes.
-	ErrService = errors.New("not a question of this service")
+	ErrService = errors.New("no question that is decoded here")
 )
 
 // Error tells which answer was wrong and by how much. It never carries bytes of the answer beyond the echoed ids.

@@ -48,6 +48,9 @@ const (
 
 // data is service 22.
 func data(req, resp []byte) ([]reading.Reading, error) {
+	if len(req) == 4 { // KWP2000 (ISO 14230-3) puts a transmission mode behind the identifier
+		req = req[:3]
+	}
 	if len(req) > 1 && len(req)%2 == 0 {
 		return nil, &obd.Error{Kind: obd.ErrService, Service: 0x22, ID: -1}
 	}
@@ -146,6 +149,9 @@ func extent(did int, rest []byte, left []int) (int, error) {
 // DID decodes the answer to one data identifier. resp is the whole answer: 62, the DID, the data.
 func DID(did int, resp []byte) ([]reading.Reading, error) {
 	const head = 3
+	if len(resp) == head && did>>8 < 0xF0 { // the maker's own: a list with nothing in it is an answer
+		return one(key(did), fmt.Sprintf("DID %04X (the maker's own)", did), reading.Absent{Why: reading.NotAvailable}, resp), nil
+	}
 	if len(resp) <= head {
 		return nil, &obd.Error{Kind: obd.ErrShort, Service: 0x22, ID: did, Want: head + 1, Got: len(resp)}
 	}

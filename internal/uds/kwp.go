@@ -27,6 +27,25 @@ func codesKWP(resp []byte) ([]reading.Reading, error) {
 	return out, nil
 }
 
+// statusKWP is service 17 (readStatusOfDTC): count, the code that was asked for with its status, and what the ECU noted about
+// it, whose layout is the maker's.
+func statusKWP(req, resp []byte) ([]reading.Reading, error) {
+	if len(resp) < 2 || resp[1] > 0 && len(resp) < 5 {
+		return nil, &obd.Error{Kind: obd.ErrShort, Service: 0x17, ID: -1, Want: 5, Got: len(resp)}
+	}
+	if resp[1] == 0 {
+		return nil, over(-1, 2, len(resp))
+	}
+	if len(req) == 3 && (resp[2] != req[1] || resp[3] != req[2]) {
+		return nil, &obd.Error{Kind: obd.ErrMismatch, Service: 0x17, ID: -1}
+	}
+	out := []reading.Reading{dtc.Reading3(dtc.KeyKWP, dtc.New2(resp[2], resp[3]), dtc.Status(resp[4]), 0x57, resp[2], resp[3], resp[4])}
+	if len(resp) > 5 {
+		out = append(out, one("kwp.17.noted", "What the control unit noted (the maker's own)", reading.Text(hexUpper(resp[5:])), resp)...)
+	}
+	return out, nil
+}
+
 // identKWP is service 1A (readECUIdentification). Only 90, the VIN, has a common meaning; some ECUs give its last seven
 // characters, which is no VIN and is not shown.
 func identKWP(req, resp []byte) ([]reading.Reading, error) {

@@ -34,6 +34,8 @@ func Decode(req, resp []byte) ([]reading.Reading, error) {
 		return session(req, resp)
 	case 0x14, 0x20, 0x3E:
 		return nil, echoed(req, resp)
+	case 0x17:
+		return statusKWP(req, resp)
 	case 0x18:
 		return codesKWP(resp)
 	case 0x19:
