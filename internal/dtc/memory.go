@@ -19,7 +19,7 @@ type Entry struct {
 	Lamp      bool // the warning indicator bit
 	Status    Status
 	HasStatus bool     // Status was sent: service 19
-	Severity  Severity // 19 42; 0 where it was not told
+	Severity  Severity // 19 42, 08, 09; 0 where it was not told
 	From      []uint64 // frames that carried it, ascending
 }
 
@@ -89,7 +89,7 @@ func Of(r reading.Reading) (e Entry, ok bool) {
 		e.Stored, e.Pending = e.Status&Confirmed != 0, e.Status&Pending != 0
 		e.Active, e.Lamp = e.Status&TestFailed != 0, e.Status&WarningRequested != 0
 		e.Permanent = sub == "15" || sub == "55"
-		if sub == "42" && len(r.Raw) == 7 {
+		if sub == "42" && len(r.Raw) == 7 || (sub == "08" || sub == "09") && len(r.Raw) == 8 {
 			e.Severity = Severity(r.Raw[2])
 		}
 	}

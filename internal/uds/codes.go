@@ -46,6 +46,13 @@ func codes(req, resp []byte) ([]reading.Reading, error) {
 			return nil, short(4)
 		}
 		return list(sub, resp, 4, 0, false, availability(sub, resp[3], resp[:4]))
+	case 0x08, 0x09: // availability, then severity, functional unit, code, status
+		if len(resp) < 3 {
+			return nil, short(3)
+		}
+		return list(sub, resp, 3, 2, false, availability(sub, resp[2], resp[:3]))
+	case 0x14: // code and its fault detection counter, each
+		return counters(resp)
 	case 0x42: // group, availability, severities, format, then severity, code, status
 		if len(resp) < 6 {
 			return nil, short(6)
@@ -63,6 +70,19 @@ func codes(req, resp []byte) ([]reading.Reading, error) {
 			return nil, short(5)
 		}
 		return list(sub, resp, 5, 0, resp[4] == formatJ1939, availability(sub, resp[3], resp[:5]))
+	case 0x05, 0x16, 0x18, 0x19: // record number or memory, then the code they belong to, and records of the maker's
+		if len(resp) < 7 {
+			if len(resp) == 3 {
+				return nil, nil // nothing is stored under it
+			}
+			return nil, short(7)
+		}
+		out := []reading.Reading{dtc.Reading3(dtc.KeyUDS(sub), dtc.New3(resp[3], resp[4], resp[5]), dtc.Status(resp[6]), append([]byte{0x59, sub}, resp[3:7]...)...)}
+		if len(resp) > 7 {
+			out = append(out, reading.Reading{Key: subKey(sub, "raw"), Name: fmt.Sprintf("Trouble code report %02X, bytes as sent", sub),
+				Value: reading.Text(hexUpper(resp[7:])), Raw: append([]byte(nil), resp...)})
+		}
+		return out, nil
 	case 0x04, 0x06: // snapshot and extended data of one code: the head is the standard's, the records are the maker's
 		return records(req, resp)
 	}
@@ -98,6 +118,20 @@ func list(sub byte, resp []byte, head, before int, asHex bool, out []reading.Rea
 	}
 	if len(b) > 0 {
 		return out, &obd.Error{Kind: obd.ErrShort, Service: 0x19, ID: int(sub), Want: len(resp) - len(b) + size, Got: len(resp)}
+	}
+	return out, nil
+}
+
+// counters is 19 14: how close each test is to failing, from -128 (passed for certain) to 127 (failed for certain).
+func counters(resp []byte) (out []reading.Reading, err error) {
+	b := resp[2:]
+	for ; len(b) >= 4; b = b[4:] {
+		n, _ := reading.Scaled(int64(int8(b[3])), 1, 1, 0, 1, "")
+		out = append(out, reading.Reading{Key: subKey(0x14, "counter"), Name: "Fault detection counter of " + dtc.New3(b[0], b[1], b[2]).String(),
+			Value: n, Raw: append([]byte{0x59, 0x14}, b[:4]...)})
+	}
+	if len(b) > 0 {
+		return out, &obd.Error{Kind: obd.ErrShort, Service: 0x19, ID: 0x14, Want: len(resp) - len(b) + 4, Got: len(resp)}
 	}
 	return out, nil
 }
