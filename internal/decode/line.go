@@ -33,7 +33,7 @@ type line struct {
 	n     int    // length: bytes announced; numbered: the part's number
 	data  []byte
 	text  string // status: the adapter's words
-	doubt bool   // legacy: the checksum does not fit
+	doubt bool   // legacy: the checksum does not fit; numbered: half a byte was left off
 	name  string // what stands in front of a whole message instead of an identifier: "ECU1", "PCM"
 }
 
@@ -58,7 +58,7 @@ func understand(s string, req []byte, running bool) line {
 	if s == "" || s == "OK" || s == "?" {
 		return line{}
 	}
-	if i := strings.IndexByte(s, '<'); i >= 0 { // the adapter doubts the line it has just shown
+	if i := strings.IndexByte(s, '<'); i >= 0 && (strings.HasPrefix(s[i:], "<DATA ERR") || strings.HasPrefix(s[i:], "<RX ERR")) { // the adapter doubts the line it has just shown
 		return line{form: damaged, text: strings.Trim(s[i:], "<> ")}
 	}
 	for _, w := range statusWords {
@@ -82,7 +82,9 @@ func understand(s string, req []byte, running bool) line {
 		if len(no) == 1 && isHex(no) {
 			n, _ := strconv.ParseUint(no, 16, 8)
 			tokens[0] = rest
-			return bytesOf(line{form: numbered, n: int(n)}, tokens)
+			digits := strings.Join(tokens, "")
+			whole := len(digits) &^ 1 // half a byte behind the last part is filling that was cut; within the message it is not
+			return bytesOf(line{form: numbered, n: int(n), doubt: whole < len(digits)}, []string{digits[:whole]})
 		}
 		tokens[0] = no // "7E8:" before the bytes
 		if rest != "" {

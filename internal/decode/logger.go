@@ -137,36 +137,3 @@ func pad(s string, n int) string {
 func isLength(s string) bool { n, err := strconv.Atoi(s); return err == nil && n >= 1 && n <= 64 }
 
 func isDecimal(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-
-// apart splits a line in which an adapter, or whoever copied it, has lost the line breaks between frames with 11-bit
-// identifiers: "7E8 06 41 .. 7E9 06 41 ..", or the same packed, nineteen digits each.
-func apart(s string) []string {
-	const packed = 3 + 2*8
-	w := strings.Fields(s)
-	if len(w) == 1 && len(s) > packed && len(s)%packed == 0 {
-		var out []string
-		for ; s != ""; s = s[packed:] {
-			if !strings.HasPrefix(s, "7E") && !strings.HasPrefix(s, "7e") {
-				return w
-			}
-			out = append(out, s[:packed])
-		}
-		return out
-	}
-	if len(w) < 4 || len(w[0]) != 3 {
-		return []string{s}
-	}
-	var out []string
-	from := 0
-	for i := 1; i <= len(w); i++ {
-		if i < len(w) && len(w[i]) != 3 {
-			if len(w[i]) > 2 {
-				return []string{s}
-			}
-			continue
-		}
-		out = append(out, strings.Join(w[from:i], " "))
-		from = i
-	}
-	return out
-}

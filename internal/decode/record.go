@@ -105,7 +105,7 @@ func Read(rec Record) Result {
 	for _, text := range rec.Response {
 		text = strings.NewReplacer(`\n`, "\n", `\r`, "\r").Replace(text) // as some write line breaks down
 		for _, one := range strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
-			for _, frame := range apart(one) {
+			for _, frame := range apart(stamped(one), req) {
 				g.line(understand(frame, req, g.running()), &res)
 			}
 		}
@@ -179,6 +179,7 @@ type parts struct {
 	p         *peer
 	want, seq int
 	data      []byte
+	half      bool
 }
 
 // running reports whether a message without identifiers is under way.
@@ -306,7 +307,7 @@ func (g *gatherer) part(l line) {
 		if last := len(g.parts) - 1; last < 0 || g.parts[last].seq > 0 && g.parts[last].seq&0xF != 0 || g.parts[last].done() || g.next > 0 {
 			p := &peer{anon: true, src: Source{ID: g.from}}
 			g.peers = append(g.peers, p)
-			g.parts = append(g.parts, &parts{p: p, want: g.next, seq: 1, data: l.data})
+			g.parts = append(g.parts, &parts{p: p, want: g.next, seq: 1, data: l.data, half: l.doubt})
 			g.next = 0
 			return
 		}
@@ -329,7 +330,7 @@ func (g *gatherer) part(l line) {
 		}
 		return
 	}
-	at.data = append(at.data, l.data...)
+	at.data, at.half = append(at.data, l.data...), at.half || l.doubt
 	at.seq++
 }
 
@@ -342,6 +343,8 @@ func (g *gatherer) close() {
 		case m.p.err != nil:
 		case m.want > 0 && len(m.data) < m.want:
 			m.p.fail(fmt.Errorf("%w: %d of %d bytes", ErrUnfinished, len(m.data), m.want))
+		case m.half && m.want == 0:
+			m.p.fail(ErrDamaged)
 		case m.want > 0:
 			m.p.messages = append(m.p.messages, m.data[:m.want])
 		default:
