@@ -167,6 +167,7 @@ var forms = []struct {
 	{"two ECUs on one line without identifiers", "0100", []string{"4100BE3DA813410098180001"}, []string{"obd.01.00=3191711763", "obd.01.00=2551709697"}},
 	{"a terminal's times and directions", "22F190", []string{"<[0.141]22F190", "<[0.153]7F2231"}, []string{" nrc 31"}},
 	{"a serial monitor's times", "223275", []string{"20:00:24.528 -> 223275", "20:00:24.540 -> 62 32 75 4E"}, []string{"uds.22.3275=4E"}},
+	{"an STN adapter's question", "STPX H:18DA10F1, D:22 197A 181B 196E, R:2", []string{"0090:62197A0000191:6E0000"}, []string{"uds.22.197A=0000", "uds.22.196E=0000"}},
 	{"a damaged frame beside the answer", "22F40D", []string{"7E8 04 62 F4 0D 00", "7E8 04 41 0C 08"}, []string{"7E8 uds.22.F40D=0 km/h"}},
 	{"maker's mileage in another layout", "22B002", []string{"7CE 10 0A 62 B0 02 11 22 33", "7CE 21 44 55 66 77 AA AA AA"}, []string{"7CE uds.22.B002=11223344556677", "7CE error"}},
 	{"consumption record over UDS", "22F817", []string{"7E8 62F817000030E0000030EB0000724A0000727E"}, []string{"7E8 obfcm.recent_distance=1251.2 km", "7E8 obfcm.lifetime_distance=1252.3 km", "7E8 obfcm.recent_fuel=292.58 L", "7E8 obfcm.lifetime_fuel=293.1 L"}},

@@ -61,6 +61,9 @@ func understand(s string, req []byte, running bool) line {
 	if i := strings.IndexByte(s, '<'); i >= 0 && (strings.HasPrefix(s[i:], "<DATA ERR") || strings.HasPrefix(s[i:], "<RX ERR")) { // the adapter doubts the line it has just shown
 		return line{form: damaged, text: strings.Trim(s[i:], "<> ")}
 	}
+	if i := slices.IndexFunc(statusWords, func(w string) bool { return strings.ReplaceAll(w, " ", "") == s }); i >= 0 { // as programs that drop spaces write them
+		return line{form: status, text: statusWords[i]}
+	}
 	for _, w := range statusWords {
 		switch i := strings.Index(s, w); {
 		case i == 0:

@@ -17,6 +17,7 @@ func question(s string) (req []byte, from uint32, err error) {
 	if s == "" {
 		return nil, 0, nil
 	}
+	s = stpx(s)
 	tokens := strings.FieldsFunc(strings.ReplaceAll(s, "#", " "), func(r rune) bool { return strings.ContainsRune(" \t,;.:|\"'[]", r) })
 	for i, t := range tokens {
 		if tokens[i] = strings.TrimPrefix(t, "0X"); !isHex(tokens[i]) {
@@ -55,6 +56,26 @@ func question(s string) (req []byte, from uint32, err error) {
 		b = b[1:]
 	}
 	return b, from, nil
+}
+
+// stpx is the header and the data of an STN adapter's command: "STPX H:7E0, D:22F190, R:1".
+func stpx(s string) string {
+	rest, ok := strings.CutPrefix(s, "STPX")
+	if !ok {
+		return s
+	}
+	var head, data string
+	for _, part := range strings.Split(rest, ",") {
+		switch name, value, _ := strings.Cut(strings.TrimSpace(part), ":"); name {
+		case "H":
+			if head = strings.TrimSpace(value); len(head) == 6 {
+				head = "18" + head
+			}
+		case "D":
+			data = strings.ReplaceAll(value, " ", "")
+		}
+	}
+	return strings.TrimSpace(head + " " + data)
 }
 
 // headed takes header and checksum off a question of K-line or J1850 (ISO 14230-2, ISO 9141-2, SAE J1850); nil when it has
