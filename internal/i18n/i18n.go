@@ -107,7 +107,7 @@ func FromEnv() string {
 func (c *Catalog) Lang() string { return c.lang }
 
 // T returns the words for key with args filled in as fmt does; a key without words returns the key, which the tests of
-// this package keep from happening.
+// this package keep from happening. Where the first number among args is 1, the words of key.one are taken if there are any.
 func (c *Catalog) T(key string, args ...any) string {
 	m, ok := c.messages[key]
 	if !ok {
@@ -115,6 +115,11 @@ func (c *Catalog) T(key string, args ...any) string {
 	}
 	if len(args) == 0 {
 		return m
+	}
+	if i := slices.IndexFunc(args, func(a any) bool { _, number := a.(int); return number }); i >= 0 && args[i] == 1 {
+		if one, ok := c.messages[key+".one"]; ok {
+			m = one
+		}
 	}
 	return fmt.Sprintf(m, args...)
 }

@@ -78,3 +78,15 @@ func TestEveryKeyInCodeHasWords(t *testing.T) {
 	}
 	require.Greater(t, seen, 20, "the keys in code were not found")
 }
+
+// One day is not "1 days".
+func TestOneIsSingular(t *testing.T) {
+	for lang, want := range map[string][2]string{"en": {"1 day left", "2 days left"}, "de": {"noch 1 Tag", "noch 2 Tage"},
+		"nl": {"nog 1 dag", "nog 2 dagen"}, "fr": {"encore 1 jour", "encore 2 jours"}} {
+		c, err := i18n.Load(lang)
+		require.NoError(t, err)
+		require.Equal(t, want[0], c.T("ticket.left", 1))
+		require.Equal(t, want[1], c.T("ticket.left", 2))
+		require.Contains(t, c.T("ticket.remind", "t1", 1), want[0])
+	}
+}
