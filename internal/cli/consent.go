@@ -496,8 +496,10 @@ func (p *program) verifyReceipt(ctx context.Context, file, key string) error {
 	if err := consent.VerifyReceipt(r, public); err != nil {
 		return fail(exitData, "do not rely on it; ask the station for a fresh copy", err)
 	}
-	report.NewText(p.Out, p.words).Line("%s", p.words.T("consent.receipt-good", r.ID))
-	return nil
+	t := report.NewText(p.Out, p.words)
+	t.Line("%s", p.words.T("consent.receipt-good", r.ID))
+	t.ReceiptSays(r)
+	return t.Err()
 }
 
 func (p *program) consentAsk() *cobra.Command {

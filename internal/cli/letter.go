@@ -194,8 +194,11 @@ func (p *program) check(file, log string, key ed25519.PublicKey) error {
 		if p.json {
 			return p.writeJSON(l.Answer)
 		}
-		report.NewText(p.Out, p.words).Line("%s", p.words.T("check.letter", l.Station, l.Ticket, entryOf(l)))
-		return nil
+		t := report.NewText(p.Out, p.words)
+		t.Line("%s", p.words.T("check.letter", l.Station, l.Ticket, entryOf(l)))
+		t.LetterSays(report.Letter{Request: string(l.Request), Outcome: l.Outcome, Received: l.Received, Due: l.Due, At: l.At, Reason: l.Reason,
+			Recipients: l.Details.Recipients, Purposes: l.Details.Purposes, Field: l.Details.Field, Value: l.Details.Value, Hold: l.Details.Hold, Lifted: l.Details.Lifted})
+		return t.Err()
 	}
 	copies, err := parseCopies(b)
 	if err != nil {

@@ -143,6 +143,7 @@ func TestWithdrawalByReceiptNumber(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "receipt.html")
 	c.ok("consent", "receipt", receipts[1].ID, "--html", page)
 	require.Contains(t, c.ok("consent", "receipt", "--verify", page), "genuine")
+	require.Regexp(t, `answer +no`, c.ok("consent", "receipt", "--verify", page), "and what it says, whatever the page shows")
 	b, err := os.ReadFile(page)
 	require.NoError(t, err)
 	require.Contains(t, string(b), `lang="en"`, "--lang decides")

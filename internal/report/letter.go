@@ -145,6 +145,16 @@ func letterAnswer(words *i18n.Catalog, l Letter, day func(time.Time) string) []s
 	return body
 }
 
+// LetterSays writes what a letter that was checked says: a page shown with it may say something else.
+func (t *Text) LetterSays(l Letter) {
+	day := func(at time.Time) string { return at.UTC().Format(t.words.T("date.day")) }
+	t.Line("  %s", t.words.T("check.says"))
+	t.Line("  %s (%s)", t.words.T("letter.title."+l.Outcome, t.words.T("request."+l.Request)), day(l.At))
+	for _, line := range letterAnswer(t.words, l, day) {
+		t.Line("  %s", line)
+	}
+}
+
 var letterInPage = regexp.MustCompile(`(?s)<script type="application/json" id="(?:letter|copy)">(.*?)</script>`)
 
 // LetterJSON takes what is for machines out of a page that WriteLetter or Access wrote; anything else is returned as it is.

@@ -189,3 +189,19 @@ func (t *Text) Workshop(w consent.Workshop, station, key string) error {
 	})
 	return t.err
 }
+
+// ReceiptSays writes what a receipt that was checked says: a page shown with it may say something else.
+func (t *Text) ReceiptSays(r consent.Receipt) {
+	var to []string
+	for _, p := range r.Parties {
+		to = append(to, p.Name)
+	}
+	t.Line("  %s", t.words.T("check.says"))
+	t.Rows([][]string{
+		{t.words.T("verifier.row-workshop"), strings.Join(filled(r.Party.Name, r.Party.Address), ", ")},
+		{t.words.T("verifier.row-purpose"), t.Purpose(r.Process.Purpose)},
+		{t.words.T("verifier.row-answer"), strings.Join(filled(t.words.T("answer."+r.Event.State), r.Event.Recipient), " · ")},
+		{t.words.T("verifier.row-at"), r.Event.At.UTC().Format("2006-01-02 15:04 UTC")},
+		{t.words.T("verifier.row-recipients"), nonEmpty(strings.Join(to, ", "), "–")},
+	})
+}
