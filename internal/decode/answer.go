@@ -13,8 +13,9 @@ import (
 
 // Source says where an answer came from.
 type Source struct {
-	ID     uint32 // CAN identifier the ECU answered on, 0 = not known: makers' identifiers mean different things in different ECUs
-	Legacy bool   // K-line or J1850: messages joined as obd.DecodeLegacy wants them
+	ID      uint32 // CAN identifier the ECU answered on, 0 = not known: makers' identifiers mean different things in different ECUs
+	Vehicle string // how the vehicle's number begins (WMI), "" = not known
+	Legacy  bool   // K-line or J1850: messages joined as obd.DecodeLegacy wants them
 }
 
 // Answer decodes one ECU's answer to req, both from the service byte on, by the room whose service it is: obfcm, obd,
@@ -47,7 +48,7 @@ func Answer(req, resp []byte, from Source) ([]reading.Reading, error) {
 	if ok && len(km) > 0 {
 		return km, err
 	}
-	if own, ok, ownErr := maker.Decode(from.ID, resp); ok && len(own) > 0 {
+	if own, ok, ownErr := maker.Decode(from.ID, from.Vehicle, resp); ok && len(own) > 0 {
 		return own, ownErr
 	}
 	return out, err // another layout than the maker's table has: the bytes are kept, and it is told

@@ -47,6 +47,9 @@ type Row struct {
 // Address is the pair to ask with.
 func (r Row) Address() isotp.Address { return r.addr }
 
+// Vehicles are the beginnings of the VINs the row is for. The slice is shared: do not change it.
+func (r Row) Vehicles() []string { return r.vehicles }
+
 // Place is where the value stands: bytes after the echo of the question, and how many.
 func (r Row) Place() (offset, width int) { return r.offset, r.width }
 
@@ -161,11 +164,15 @@ func Rows() []Row { return slices.Clone(table()) }
 func ForVehicle(wmi string) []Row {
 	var out []Row
 	for _, r := range table() {
-		if slices.ContainsFunc(r.vehicles, func(v string) bool { return v != "" && strings.HasPrefix(wmi, v) }) {
+		if r.of(wmi) {
 			out = append(out, r)
 		}
 	}
 	return out
+}
+
+func (r *Row) of(vehicle string) bool {
+	return slices.ContainsFunc(r.vehicles, func(v string) bool { return v != "" && strings.HasPrefix(vehicle, v) })
 }
 
 // Errors of an answer to the right question.
@@ -175,14 +182,19 @@ var (
 )
 
 // Decode reads every value of an answer to a maker's own question, service byte first. response is the identifier the ECU
-// answered on; 0, not known, decodes nothing: the same identifier means other things elsewhere. ok is false when no row has
-// such an answer. Two makes that share control units have the same rows, so that the first decides.
-func Decode(response uint32, resp []byte) (out []reading.Reading, ok bool, err error) {
+// answered on; 0, not known, decodes nothing: the same identifier means other things elsewhere. vehicle is how the VIN begins,
+// "" = not known: identifiers that control units of every make answer on (ISO 15765-4) are then read only where recorded
+// replies confirm the place. ok is false when no row has such an answer. Two makes that share control units have the same
+// rows, so that the first decides.
+func Decode(response uint32, vehicle string, resp []byte) (out []reading.Reading, ok bool, err error) {
 	var seen []string
 	other := false
 	for _, r := range table() {
 		head := len(r.Payload)
 		if r.addr.Rx != response || len(resp) < head || resp[0] != r.Payload[0]+0x40 || string(resp[1:head]) != string(r.Payload[1:]) || slices.Contains(seen, r.Field) {
+			continue
+		}
+		if _, every := isotp.OBDResponder(response, r.addr.Extended29); vehicle != "" && !r.of(vehicle) || vehicle == "" && every && !r.Verified {
 			continue
 		}
 		ok = true

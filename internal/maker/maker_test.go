@@ -44,7 +44,7 @@ func replies(t testing.TB) (out []reply) {
 func TestRecordedReplies(t *testing.T) {
 	shown := map[string]bool{}
 	for _, c := range replies(t) {
-		out, ok, err := maker.Decode(c.response, c.bytes)
+		out, ok, err := maker.Decode(c.response, "", c.bytes)
 		require.NoError(t, err)
 		require.True(t, ok)
 		found := false
@@ -85,20 +85,26 @@ func TestRows(t *testing.T) {
 		if r.Length() > 0 {
 			want, n = maker.ErrLayout, r.Length()+1
 		}
-		_, ok, err := maker.Decode(r.Address().Rx, append(short, make([]byte, n)...))
+		_, ok, err := maker.Decode(r.Address().Rx, r.Vehicles()[0], append(short, make([]byte, n)...))
 		require.True(t, ok)
 		require.ErrorIs(t, err, want)
 	}
 	require.Greater(t, len(keys), 30)
 	require.Empty(t, maker.ForVehicle("ZAR"))
 	require.Empty(t, maker.ForVehicle(""))
-	for _, wmi := range []string{"WVW", "WMW", "WF0", "KNA", "JTD"} {
+	for _, wmi := range []string{"WVW", "WMW", "WF0", "KNA", "JTD", "VF1", "UU1", "SJN", "JMZ", "SHH", "VF3", "SAL"} {
 		require.NotEmpty(t, maker.ForVehicle(wmi), wmi)
 	}
-	_, ok, _ := maker.Decode(0, []byte{0x62, 0x05, 0x4B, 0x1B})
+	_, ok, _ := maker.Decode(0, "", []byte{0x62, 0x05, 0x4B, 0x1B})
 	require.False(t, ok, "an unknown sender")
-	_, ok, _ = maker.Decode(0x7E9, []byte{0x62, 0x05, 0x4B, 0x1B})
+	_, ok, _ = maker.Decode(0x7E9, "", []byte{0x62, 0x05, 0x4B, 0x1B})
 	require.False(t, ok, "another control unit")
+	_, ok, _ = maker.Decode(0x7E8, "", []byte{0x62, 0x20, 0x07, 0x0B, 0xEA})
+	require.False(t, ok, "every make has such a control unit, and no reply confirms the place")
+	_, ok, _ = maker.Decode(0x7E8, "VF1", []byte{0x62, 0x20, 0x07, 0x0B, 0xEA})
+	require.True(t, ok)
+	_, ok, _ = maker.Decode(0x7E8, "WF0", []byte{0x62, 0x20, 0x07, 0x0B, 0xEA})
+	require.False(t, ok, "another make's")
 	require.True(t, maker.Unconfirmed("maker.service.vw.22.224B.oil_thermal_wear"))
 	require.False(t, maker.Unconfirmed("maker.service.ford.22.054B.oil_life"))
 }
@@ -108,7 +114,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(c.response, c.bytes)
 	}
 	f.Fuzz(func(t *testing.T, response uint32, resp []byte) {
-		out, ok, err := maker.Decode(response, resp)
+		out, ok, err := maker.Decode(response, "", resp)
 		require.False(t, !ok && (len(out) > 0 || err != nil))
 		for _, r := range out {
 			require.True(t, strings.HasPrefix(string(r.Key), "maker."))

@@ -82,7 +82,7 @@ func (r *reader) decoded(req []byte, got []diag.Answer) []answer {
 			e.learnDIDs(a.Err)
 		}
 		if a.Err == nil {
-			one.readings, one.err = answerOf(req, a)
+			one.readings, one.err = r.answerOf(req, a)
 			for i := range one.readings {
 				one.readings[i].ECU, one.readings[i].From = e.label, a.From
 			}
@@ -223,8 +223,8 @@ func (r *reader) settle(ctx context.Context, e *ecu) error {
 }
 
 // answerOf decodes one ECU's answer.
-func answerOf(req []byte, a diag.Answer) ([]reading.Reading, error) {
-	return decode.Answer(req, a.Payload, decode.Source{ID: a.Addr.Rx, Legacy: a.Legacy})
+func (r *reader) answerOf(req []byte, a diag.Answer) ([]reading.Reading, error) {
+	return decode.Answer(req, a.Payload, decode.Source{ID: a.Addr.Rx, Vehicle: r.s.VIN.WMI(), Legacy: a.Legacy})
 }
 
 // keep stores an answer's readings and names what is wrong with it. expected says that the ECU claims to have what it
