@@ -156,6 +156,67 @@ func (q *Quick) Skim(b []byte, l *Line) bool {
 	return true
 }
 
+// Sift is Skim for whoever wants to know no more than whether a line passes: its identifier, which is a 29-bit one if
+// extended, the number of its data bytes, where its interface begins and where the next line does. next is 0 when the line
+// is no classic one of the common form; else Skim says yes and the same, and Name is that of the line.
+func (q *Quick) Sift(b []byte) (id uint32, extended bool, n, iface, next int) {
+	if len(b) < Reach {
+		return
+	}
+	p := (*[Reach]byte)(b)
+	w0, w1 := binary.LittleEndian.Uint64(p[0:]), binary.LittleEndian.Uint64(p[4:])
+	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
+		return
+	}
+	iface = 20
+	w := binary.LittleEndian.Uint64(p[12:])
+	if w>>48 == 0x2029 { // ") "
+		w = w<<16 | 0x3030
+	} else if iface = 23; p[21] != ')' || p[22] != ' ' || p[20]-'0' > 9 {
+		return
+	}
+	if x := w ^ zeros; (x|(x+0x76*ones))&highs != 0 {
+		return
+	}
+	if w := binary.LittleEndian.Uint64(p[iface:]); w&q.busAll != q.bus || q.busAll == 0 {
+		if !q.iface(w) {
+			return
+		}
+	}
+	at := iface + q.busLen&7 + 1
+	switch {
+	case p[at+3] == '#':
+		id = uint32(nibbles[p[at]])<<8 | uint32(nibbles[p[at+1]])<<4 | uint32(nibbles[p[at+2]])
+		if id > frame.MaxStandardID {
+			return
+		}
+		at += 4
+	case p[at+8] == '#':
+		w := binary.LittleEndian.Uint64(p[at:])
+		id, extended = bits.ReverseBytes32(hex8(w)), true
+		if notHex(w) != 0 || id > frame.MaxExtendedID {
+			return
+		}
+		at += 9
+	default:
+		return
+	}
+	n = 16
+	if bad := notHex(binary.LittleEndian.Uint64(p[at:])); bad != 0 {
+		n = bits.TrailingZeros64(bad) / 8
+	} else if bad := notHex(binary.LittleEndian.Uint64(p[at+8:])); bad != 0 {
+		n = 8 + bits.TrailingZeros64(bad)/8
+	}
+	at += n
+	if n&1 != 0 || p[at] != '\n' {
+		return
+	}
+	return id, extended, n / 2, iface, at + 1
+}
+
+// Name is the interface of the last line read, as in Line.
+func (q *Quick) Name() uint64 { return q.bus }
+
 // long reads the flags and the data of a CAN FD frame.
 func (l *Line) long(b []byte, at int) bool {
 	flags := nibbles[b[at]]

@@ -143,7 +143,7 @@ func named(ids *IDs, f *frame.Frame) bool {
 	if f.Flags&(frame.Error|frame.Legacy) != 0 {
 		return ids.drop
 	}
-	return ids.drop != (ids.ext[f.ID] && f.Is(frame.Extended) || !f.Is(frame.Extended) && ids.std[f.ID/64]&(1<<(f.ID%64)) != 0)
+	return ids.drop != (f.Is(frame.Extended) && slices.Contains(ids.ext, f.ID) || !f.Is(frame.Extended) && ids.std[f.ID/64]&(1<<(f.ID%64)) != 0)
 }
 
 func run(t require.TestingT, log []byte, o Options) (string, *Summary) {
@@ -291,6 +291,17 @@ func TestParseIDs(t *testing.T) {
 		ids, err := ParseIDs(list)
 		require.NoError(t, err)
 		require.Equal(t, want, [4]bool{ids.pass(0x123, 0), ids.pass(0x123, frame.Extended), ids.pass(0x7FF, frame.FD), ids.pass(4, frame.Error)}, list)
+	}
+	var many []string
+	for i := range uint32(500) {
+		many = append(many, fmt.Sprintf("%08X", i*0x10001))
+	}
+	ids, err := ParseIDs(strings.Join(many, ","))
+	require.NoError(t, err)
+	for i := range uint32(501 * 0x10001) {
+		if i&0xFFF < 2 || i%0x10001 == 0 {
+			require.Equal(t, i%0x10001 == 0 && i < 500*0x10001, ids.pass(i, frame.Extended), "%08X", i)
+		}
 	}
 	for _, wrong := range []string{"", "1", "12", "0123", "800", "20000000", "123,", "123 ,7FF", "XYZ", "not:", "+12", "0x1"} {
 		_, err := ParseIDs(wrong)

@@ -3,6 +3,7 @@ package classify
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -13,9 +14,9 @@ import (
 // reports and K-line messages have no identifier and are never named. Read-only once made.
 type IDs struct {
 	std  [(frame.MaxStandardID + 1) / 64]uint64
-	ext  map[uint32]bool
-	any  bool // something is named
-	drop bool // what is named is left out; else all others are
+	ext  []uint32 // a hash table at most half full; noID where it is free
+	any  bool     // something is named
+	drop bool     // what is named is left out; else all others are
 }
 
 // ErrIDs marks a list of identifiers that cannot be read.
@@ -25,8 +26,12 @@ var ErrIDs = errors.New("identifiers are three hex digits (11 bits) or eight (29
 // log: their number of digits tells 11 from 29 bits. The error is ErrIDs.
 func ParseIDs(s string) (*IDs, error) {
 	list, drop := strings.CutPrefix(s, "not:")
-	ids := &IDs{ext: map[uint32]bool{}, any: true, drop: drop}
-	for _, word := range strings.Split(list, ",") {
+	words := strings.Split(list, ",")
+	ids := &IDs{ext: make([]uint32, 1<<(bits.Len(uint(len(words)))+1)), any: true, drop: drop}
+	for i := range ids.ext {
+		ids.ext[i] = noID
+	}
+	for _, word := range words {
 		id, err := strconv.ParseUint(word, 16, 32)
 		switch {
 		case err != nil:
@@ -34,7 +39,7 @@ func ParseIDs(s string) (*IDs, error) {
 			ids.std[id/64] |= 1 << (id % 64)
 			continue
 		case len(word) == 8 && id <= frame.MaxExtendedID:
-			ids.ext[uint32(id)] = true
+			*ids.slot(uint32(id)) = uint32(id)
 			continue
 		}
 		return nil, fmt.Errorf("%q: %w", word, ErrIDs)
@@ -42,17 +47,33 @@ func ParseIDs(s string) (*IDs, error) {
 	return ids, nil
 }
 
+// noID is no identifier.
+const noID = ^uint32(0)
+
+// slot returns the place of a 29-bit identifier, or the free one where it would be.
+func (s *IDs) slot(id uint32) *uint32 {
+	for at := id * 0x9E3779B1 >> 8; ; at++ { // Knuth's multiplicative hash
+		if p := &s.ext[at&uint32(len(s.ext)-1)]; *p == id || *p == noID {
+			return p
+		}
+	}
+}
+
 // pass reports whether a frame passes.
 func (s *IDs) pass(id uint32, flags frame.Flags) bool {
-	if !s.any {
+	switch {
+	case !s.any:
 		return true
+	case flags&(frame.Error|frame.Legacy) != 0:
+		return s.drop
 	}
-	named := false
-	switch flags & (frame.Extended | frame.Error | frame.Legacy) {
-	case 0:
-		named = s.std[id/64%uint32(len(s.std))]>>(id%64)&1 == 1
-	case frame.Extended:
-		named = s.ext[id]
+	return s.has(id, flags&frame.Extended != 0) != s.drop
+}
+
+// has reports whether an identifier is named.
+func (s *IDs) has(id uint32, extended bool) bool {
+	if extended {
+		return *s.slot(id) == id
 	}
-	return named != s.drop
+	return s.std[id/64%uint32(len(s.std))]>>(id%64)&1 == 1
 }

@@ -38,17 +38,18 @@ func (k *worker) do(b *block) {
 	b.tally.reset()
 	k.name, k.quickName = k.name[:0], 0
 	text, l, o := b.text, &k.line, k.t.o
+	if o.To == Candump && cap(b.out) < len(text) {
+		b.out = make([]byte, 0, len(text))
+	}
+	if k.t.sieve {
+		k.sift(b)
+		return
+	}
 	var pass []byte // what the lines that pass are taken from
 	if o.To == Candump {
-		if cap(b.out) < len(text) {
-			b.out = make([]byte, 0, len(text))
-		}
 		b.out = b.out[:b.n+canlog.Reach-1]
-		pass = text
-		if !k.t.sieve {
-			pass = b.out
-			copy(pass, text)
-		}
+		pass = b.out
+		copy(pass, text)
 	}
 	if o.To == JSONL && cap(b.out) == 0 {
 		b.out = make([]byte, 0, jsonGrowth*k.t.o.block) // at once: what append outgrows would stay beside it until it is collected
@@ -71,11 +72,6 @@ func (k *worker) do(b *block) {
 		}
 		if !quick || l.Name != k.quickName {
 			k.named(b, text[at+l.Iface:at+l.IfaceEnd])
-		}
-		if k.t.sieve {
-			b.frames++
-			b.bytes += uint64(l.Len)
-			continue
 		}
 		place := to + at - from
 		if pass == nil {
