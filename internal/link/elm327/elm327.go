@@ -97,7 +97,7 @@ func start(ctx context.Context, addr address, open opener, bauds []int, o Option
 	within, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	began := time.Now()
-	a, err := connect(within, open, bauds, began)
+	a, err := find(within, open, bauds, old, began)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, &link.Error{Op: "open", URI: addr.uri, Err: ctx.Err()}
@@ -113,6 +113,9 @@ func start(ctx context.Context, addr address, open opener, bauds []int, o Option
 	l := &Link{addr: addr, options: o, baud: a.baud, dial: open, a: a, proto: noProtocol, jobs: make(chan *job), stop: make(chan struct{}),
 		done: make(chan struct{}), wake: make(chan struct{}, 1)}
 	l.now = link.Caps{Adapter: a.name(), HalfDuplex: true, FlowControl: true, SingleFrameOnly: true, LegacyBus: true}
+	if home := old.home(bauds); old.Raised > 0 && a.baud == old.Raised && home != a.baud { // taken back at the end, as the session before could not
+		l.baud, l.fast, l.raised = home, a.baud, true
+	}
 	l.recognise(old)
 	go l.work()
 	return l, nil

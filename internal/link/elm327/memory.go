@@ -105,14 +105,17 @@ func (l *Link) remember(r Record) {
 // recognise compares the adapter with the record of its port and takes from it what would have to be found out again.
 func (l *Link) recognise(old Record) {
 	now := Record{Adapter: l.a.banner, STN: l.a.stn, Baud: l.baud}
+	if l.a.baud != l.baud {
+		now.Raised = l.a.baud
+	}
 	if old.Adapter != now.Adapter || old.STN != now.STN {
 		l.remember(now)
 		return
 	}
 	l.a.can.noDigit = l.a.can.noDigit || old.Can[Count] == No
 	l.a.can.noPX = l.a.can.noPX || old.Can[STPX] == No
-	if old.Baud != now.Baud {
-		old.Baud = now.Baud
+	if old.Baud != now.Baud || old.Raised != now.Raised {
+		old.Baud, old.Raised = now.Baud, now.Raised
 		l.remember(old)
 		return
 	}

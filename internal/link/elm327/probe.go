@@ -44,7 +44,7 @@ func (l *Link) probe(j *job, rec *Record) (err error) {
 	a := l.a
 	a.stop = j.stop
 	defer func() { a.stop, a.lost = nil, true }()
-	*rec = Record{Adapter: a.banner, STN: a.stn, Baud: l.baud, Fast: l.Known().Fast, Can: map[Ability]Answer{}}
+	*rec = Record{Adapter: a.banner, STN: a.stn, Baud: l.baud, Fast: l.Known().Fast, Raised: l.Known().Raised, Can: map[Ability]Answer{}}
 	if a.dirty {
 		if err := a.resync(); err != nil {
 			return err

@@ -168,7 +168,8 @@ func (a *adapter) await(d time.Duration, enough func([]byte) bool) ([]byte, erro
 }
 
 // raise changes to a higher rate when that has begun to pay, once: a vehicle answers on a CAN bus, enough has passed to
-// expect more, and the line is sound. What comes of it is remembered. The error is one that ends the link.
+// expect more, and the line is sound. What comes of it is remembered, and before it begins that the adapter may be left there:
+// a program that is killed takes nothing back. The error is one that ends the link.
 func (l *Link) raise() error {
 	a := l.a
 	if l.raised || a.baud == 0 || a.baud >= raiseBelow || a.passed < raiseAfter || l.proto == noProtocol || l.proto.kind() == legacy {
@@ -185,6 +186,8 @@ func (l *Link) raise() error {
 			continue // refused before
 		}
 		l.fast = to // wherever it ends, it is one of the two
+		known.Raised = to
+		l.remember(known)
 		err := a.shift(to)
 		if err == nil {
 			var st statusSet
@@ -205,21 +208,30 @@ func (l *Link) raise() error {
 		}
 	}
 	if fast == cannotRaise {
-		l.fast = 0
+		l.fast, known.Raised = 0, 0
 	}
-	if known.Fast != fast {
-		known.Fast = fast
+	known.Fast = fast
+	l.remember(known)
+	return nil
+}
+
+// lower takes the rate back to what it was, and the note that it is another.
+func (l *Link) lower() error {
+	if l.a.baud != l.baud {
+		if err := l.takeBack(); err != nil {
+			return err
+		}
+	}
+	if known := l.Known(); known.Raised > 0 {
+		known.Raised = 0
 		l.remember(known)
 	}
 	return nil
 }
 
-// lower takes the rate back to what it was, if need be by a reset, which does so on every adapter.
-func (l *Link) lower() error {
+// takeBack does so by the handshake, else by a reset, which every adapter answers at its own rate.
+func (l *Link) takeBack() error {
 	a := l.a
-	if l.fast == 0 || a.baud == l.baud {
-		return nil
-	}
 	for range 2 {
 		err := a.shift(l.baud)
 		if err == nil {

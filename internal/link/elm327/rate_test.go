@@ -140,3 +140,85 @@ func TestRaiseNotForLittle(t *testing.T) {
 	})
 	require.Equal(t, 38400, r.fastest)
 }
+
+// A program that is killed while the rate is raised leaves the adapter there. The next finds it, whether or not it is told the
+// rate that the adapter should have, and takes it back; without anything remembered the search for the rate finds it.
+func TestKilledAtTheHighRate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		adapt  string
+		given  bool // the second program is told the rate
+		memory bool
+		power  bool // the adapter is plugged in anew between the two
+		left   int
+		within time.Duration // to open
+	}{
+		{"rate given", "genuine-2.2", true, true, false, 38400, 500 * time.Millisecond},
+		{"rate found", "genuine-2.2", false, true, false, 38400, 500 * time.Millisecond},
+		{"STN", "stn1110", true, true, false, 38400, 500 * time.Millisecond},
+		{"nothing remembered", "genuine-2.2", false, false, false, 500000, 1500 * time.Millisecond},
+		{"plugged in anew", "genuine-2.2", true, true, true, 38400, time.Second},
+		{"plugged in anew, rate found", "stn1110", false, true, true, 38400, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			memory := elm327.Options{Dir: t.TempDir(), Reopen: -1}
+			r := &result{}
+			o := options(t)
+			cell{adapter: c.adapt, car: "golf8", baud: 38400, known: true}.bench(t, r, func(ctx context.Context, dial func(int) (io.ReadWriteCloser, error), _ []int) {
+				var cable io.Closer
+				l, err := elm327.OpenWith(ctx, memory, func(baud int) (io.ReadWriteCloser, error) {
+					port, err := dial(baud)
+					cable = port
+					return port, err
+				}, 38400)
+				require.NoError(t, err)
+				_, err = scan.Run(ctx, &killed{Link: l, after: 30, kill: func() { require.NoError(t, cable.Close()) }}, o)
+				require.Error(t, err)
+				require.NoError(t, l.Close())
+				if c.power {
+					port, err := dial(500000)
+					require.NoError(t, err)
+					_, err = port.Write([]byte("ATZ\r")) // what plugging in does, too
+					require.NoError(t, err)
+					time.Sleep(2 * time.Second)
+					require.NoError(t, port.Close())
+				}
+				if !c.memory {
+					memory.Dir = t.TempDir()
+				}
+				rates := elm327.Rates()
+				if c.given {
+					rates = []int{38400}
+				}
+				for range 2 {
+					began := time.Now()
+					l, err = elm327.OpenWith(ctx, memory, dial, rates...)
+					require.NoError(t, err)
+					require.Less(t, time.Since(began), c.within)
+					_, err = scan.Run(ctx, l, o)
+					require.NoError(t, err)
+					require.NoError(t, l.Close())
+				}
+			})
+			require.True(t, alike(c.left, r.left), "left at %d", r.left)
+			known := memory.Remembered()
+			require.Len(t, known, 1)
+			require.Zero(t, known[0].Raised)
+			require.Equal(t, c.left, known[0].Baud)
+		})
+	}
+}
+
+// killed is a link whose program ends after some questions.
+type killed struct {
+	link.Link
+	after int
+	kill  func()
+}
+
+func (k *killed) Send(ctx context.Context, f frame.Frame) error {
+	if k.after--; k.after == 0 {
+		k.kill()
+	}
+	return k.Link.Send(ctx, f)
+}

@@ -33,6 +33,25 @@ var (
 // opener makes a fresh port at a baud rate; 0 where there is none to choose.
 type opener func(ctx context.Context, baud int) (port, error)
 
+// find is connect for an adapter of which something is remembered. One whose session ended without taking the rate back (the
+// program was killed, the computer lost its power) has kept it for as long as it had power itself.
+func find(ctx context.Context, open opener, bauds []int, old Record, start time.Time) (*adapter, error) {
+	if old.Raised > 0 && bauds[0] != 0 {
+		if a, err := connect(ctx, open, []int{old.Raised, old.home(bauds)}, start); err == nil || ctx.Err() != nil {
+			return a, err
+		}
+	}
+	return connect(ctx, open, bauds, start)
+}
+
+// home is the rate that the adapter has when nobody raised it: the one that was given, else the one remembered.
+func (r *Record) home(bauds []int) int {
+	if len(bauds) == 1 || r.Baud == 0 {
+		return bauds[0]
+	}
+	return r.Baud
+}
+
 // connect opens the port, finds the rate, and brings the adapter to a known state.
 func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*adapter, error) {
 	var heard bool
