@@ -37,6 +37,7 @@ type program struct {
 	verbose bool
 	words   *i18n.Catalog
 	log     *slog.Logger
+	notices notices
 }
 
 // Main runs obdgate with args (program name left out) until it is done or ctx ends, and returns the exit code.

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"obdgate/internal/scan"
 
@@ -26,7 +29,36 @@ func (p *program) progress() (func(scan.Step), func()) {
 		name.Store(p.words.T("step." + string(s)))
 		bar.Increment()
 	}
-	return step, func() { bar.Abort(true); bars.Wait() }
+	p.notices.to(bars) // above the bar, not through it
+	return step, func() { p.notices.to(nil); bar.Abort(true); bars.Wait() }
+}
+
+// notices carry what a link has to say while a command waits for it. A link tells it from a goroutine of its own.
+type notices struct {
+	mu sync.Mutex
+	w  io.Writer // nil = stderr
+}
+
+func (n *notices) to(w io.Writer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.w = w
+}
+
+// lost tells that an adapter went silent and is waited for, so that nobody sits before a screen that says nothing; 0 = it
+// is back.
+func (p *program) lost(wait time.Duration) {
+	p.notices.mu.Lock()
+	defer p.notices.mu.Unlock()
+	w := p.notices.w
+	if w == nil {
+		w = p.Err
+	}
+	text := p.words.T("scan.back")
+	if wait > 0 {
+		text = p.words.T("scan.lost", int(wait.Seconds()))
+	}
+	fmt.Fprintln(w, text)
 }
 
 func terminal(w io.Writer) bool {

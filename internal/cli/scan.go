@@ -33,7 +33,7 @@ func links() link.Registry {
 // links remembers in the state directory what ELM327 adapters can do, so that the next start is fast.
 func (p *program) links() link.Registry {
 	r := links()
-	remembered := elm327.Options{Dir: p.stateDir()} // without a home nothing is remembered
+	remembered := elm327.Options{Dir: p.stateDir(), Lost: p.lost} // without a home nothing is remembered
 	r["elm"], r["elm+tcp"] = remembered.Open, remembered.Open
 	return r
 }

@@ -48,13 +48,13 @@ const (
 
 // Record is what is known of one adapter. It holds nothing about a vehicle or a person.
 type Record struct {
-	Adapter string             `json:"adapter"`         // answer to AT I
-	STN     string             `json:"stn,omitempty"`   // answer to STI
-	Baud    int                `json:"baud,omitempty"`  // rate of the port, 0 = none
+	Adapter string             `json:"adapter"`          // answer to AT I
+	STN     string             `json:"stn,omitempty"`    // answer to STI
+	Baud    int                `json:"baud,omitempty"`   // rate of the port, 0 = none
 	Raised  int                `json:"raised,omitempty"` // rate that it may be left at, 0 = it was taken back to Baud
-	Fast    int                `json:"fast,omitempty"`  // rate that it took for reading more than a little, 0 = not tried, negative = it takes none
-	Level   string             `json:"level,omitempty"` // newest version of the genuine chip whose commands it knows without a gap
-	Gap     bool               `json:"gap,omitempty"`   // its commands are those of no genuine chip: one of the oldest is missing, or there are another maker's
+	Fast    int                `json:"fast,omitempty"`   // rate that it took for reading more than a little, 0 = not tried, negative = it takes none
+	Level   string             `json:"level,omitempty"`  // newest version of the genuine chip whose commands it knows without a gap
+	Gap     bool               `json:"gap,omitempty"`    // its commands are those of no genuine chip: one of the oldest is missing, or there are another maker's
 	Can     map[Ability]Answer `json:"can,omitempty"`
 	Trip    time.Duration      `json:"trip_ns,omitempty"` // round trip of a command
 	Volts   string             `json:"-"`                 // supply measured just now, "12.6"

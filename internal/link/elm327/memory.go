@@ -20,6 +20,10 @@ type Options struct {
 	Dir string
 	// Reopen is how long a link that dropped may take to come back; 0 = eight seconds, negative = it is not waited for.
 	Reopen time.Duration
+	// Lost is told, once for each drop, that the adapter has gone silent or was pulled out and is waited for, at most for so
+	// long, and later with 0 that it has come back. It is called from a goroutine of the link and must not call the link;
+	// nil = nobody listens.
+	Lost func(wait time.Duration)
 }
 
 // Open is the package's Open with what was remembered of the port's adapter.

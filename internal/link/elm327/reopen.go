@@ -31,6 +31,9 @@ func (l *Link) reopen(j *job, lost error) error {
 		return lost
 	}
 	l.reopened++
+	if l.options.Lost != nil {
+		l.options.Lost(limit)
+	}
 	old := l.a
 	_ = old.pump.close()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
@@ -57,6 +60,9 @@ func (l *Link) reopen(j *job, lost error) error {
 			}
 			a.can, a.sums, a.trip, a.tail, a.tails = old.can, old.sums, old.trip, old.tail, old.tails
 			l.a = a
+			if l.options.Lost != nil {
+				l.options.Lost(0)
+			}
 			return nil
 		}
 		t := time.NewTimer(reopenPause)

@@ -127,3 +127,63 @@ func TestReopeningEnds(t *testing.T) {
 		require.ErrorIs(t, <-failed, link.ErrClosed)
 	})
 }
+
+// Nobody sits before a screen that says nothing: within two seconds of a question it is told that the adapter is waited for,
+// whether it was pulled out or says nothing any more, and later that it is back.
+func TestAWaitIsTold(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		absent time.Duration
+		mute   time.Duration
+		back   bool
+	}{
+		{"pulled out and put back", 3 * time.Second, 0, true},
+		{"pulled out", time.Hour, 0, false},
+		{"silent for a while", 0, 5 * time.Second, true},
+		{"silent for good", 0, time.Hour, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var silent bool
+			chip := newChip(func(cmd string, _ int) (say, bool) {
+				if silent {
+					return say{}, true
+				}
+				return say{text: support}, cmd == "0100"
+			})
+			chip.absent = c.absent
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				var began time.Time
+				var waits []time.Duration
+				l.options.Lost = func(wait time.Duration) {
+					if len(waits) == 0 {
+						require.LessOrEqual(t, time.Since(began), 2*time.Second)
+					}
+					waits = append(waits, wait)
+				}
+				_, errs := ask(t, l, askSupport)
+				require.Empty(t, errs)
+				chip.mu.Lock()
+				if c.mute > 0 {
+					silent, chip.echo = true, false
+					time.AfterFunc(c.mute, func() {
+						chip.mu.Lock()
+						defer chip.mu.Unlock()
+						silent = false
+					})
+				} else {
+					chip.unplug()
+				}
+				chip.mu.Unlock()
+				began = time.Now()
+				_, errs = ask(t, l, askSupport)
+				if c.back {
+					require.Empty(t, errs)
+					require.Equal(t, []time.Duration{reopenLimit, 0}, waits)
+				} else {
+					require.ErrorIs(t, errs[0], link.ErrGone)
+					require.Equal(t, []time.Duration{reopenLimit}, waits)
+				}
+			})
+		})
+	}
+}
