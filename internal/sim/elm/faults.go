@@ -353,7 +353,11 @@ func (x *exchange) patience(answer *frame.Frame, sid byte, times int) (over, sto
 		}
 		f := *answer
 		if f.Is(frame.Legacy) {
-			f = frame.New(0x830000|f.ID&0xFFFF, frame.Legacy, 0x7F, sid, 0x78)
+			id := f.ID
+			if id&0x800000 != 0 { // ISO 14230 has the length in the header; ISO 9141-2 and J1850 have the answer's own
+				id = 0x830000 | id&0xFFFF
+			}
+			f = frame.New(id, frame.Legacy, 0x7F, sid, 0x78)
 			x.emit(x.legacyLine(&f))
 		} else {
 			o := x.pci()
