@@ -43,6 +43,7 @@ type adapter struct {
 	rep   reply
 	heard bool // it has said something, ever
 	dirty bool // a reply may still come that nobody waits for
+	echo  bool // its echo is on, and commands are compared with it, see echo.go
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
 	noisy bool // the line loses characters, see noise.go
 	idle  Splitter
@@ -153,7 +154,12 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 	}
 	began := a.now()
 	a.asked = began
-	if err := a.write(cmd + "\r"); err != nil {
+	if a.echo {
+		if err := a.spell(stop, cmd); err != nil {
+			a.dirty = a.dirty || errors.Is(err, errTimeout) || errors.Is(err, errStopped)
+			return err
+		}
+	} else if err := a.write(cmd + "\r"); err != nil {
 		return err
 	}
 	err := a.listen(stop, lim)
@@ -353,6 +359,7 @@ func looksLikeBanner(line string) bool {
 // forget: the adapter has gone back to its defaults.
 func (a *adapter) forget() {
 	a.have = settings{proto: noProtocol}
+	a.echo = false
 }
 
 // at runs an AT command and returns its status set. One that is not understood is repeated once, since noise also makes

@@ -482,6 +482,7 @@ const (
 	unclear  = "UNCLEAR REFUSAL"
 	hangs    = "HANGS"
 	lies     = "WRONG VALUE"
+	bounded  = "bounded only" // see TestNoise
 )
 
 // judge says what a cell came to; the loss is named where there is one.

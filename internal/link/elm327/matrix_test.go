@@ -73,6 +73,7 @@ func rows(t *testing.T, cells []cell) []row {
 	for _, c := range cells {
 		truth(t, c.car)
 	}
+	before := t.Failed()
 	out := make([]row, len(cells))
 	var wg sync.WaitGroup
 	next := make(chan int, len(cells)) // with room for all: a worker whose cell fails the test ends with it
@@ -92,7 +93,7 @@ func rows(t *testing.T, cells []cell) []row {
 		})
 	}
 	wg.Wait()
-	if t.Failed() {
+	if t.Failed() && !before {
 		t.FailNow()
 	}
 	return out
@@ -111,9 +112,47 @@ func (r *row) sound(t *testing.T) {
 			t.Errorf("%s: %s: %s", name, r.outcome, r.loss)
 		}
 	}
+	for _, q := range r.log {
+		if order(q.Bytes) {
+			t.Errorf("%s: the vehicle was given an order: service %02X", name, q.Bytes[0])
+		}
+	}
 	if r.took > r.deadline() {
 		t.Errorf("%s took %v of modelled time, more than %v", name, r.took, r.deadline())
 	}
+}
+
+// order reports whether a vehicle would do something on a message: clear its fault memory, restart, open another session, let
+// itself be controlled or written to (SAE J1979 services 04 and 08; ISO 14229-1 services 10, 11, 14, 27, 28, 2E, 2F, 31, 85), with
+// the length that the standards ask for; others are refused.
+func order(m []byte) bool {
+	if len(m) == 0 {
+		return false
+	}
+	sub := func(subs ...byte) bool { return len(m) > 1 && slices.Contains(subs, m[1]&0x7F) }
+	switch n := len(m); m[0] {
+	case 0x04:
+		return n == 1
+	case 0x08:
+		return n == 7 && sub(1)
+	case 0x10:
+		return n == 2 && sub(2, 3, 4)
+	case 0x11:
+		return n == 2 && sub(1, 2, 3, 4, 5)
+	case 0x27, 0x85:
+		return n == 2 && sub(1, 2)
+	case 0x28:
+		return n == 3 && sub(0, 1, 2, 3)
+	case 0x14:
+		return n == 3 || n == 4
+	case 0x2E:
+		return n > 3
+	case 0x2F:
+		return n > 3 && m[3] < 4
+	case 0x31:
+		return n > 3 && sub(1, 2, 3)
+	}
+	return false
 }
 
 // everyCar are the vehicles that answer as they should.

@@ -3,7 +3,6 @@ package elm327
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"obdgate/internal/frame"
@@ -152,6 +151,7 @@ type adapterCan struct {
 	noPX      bool    // STPX refused
 	framesPX  bool    // the r: of STPX counts frames, not whole answers
 	noCut     bool    // a character does not end its wait
+	noEcho    bool    // AT E1 brings no echo, or not before the carriage return
 	flowFull  bool    // flow control works only when all its commands are sent anew
 	extPair   pairWay // how an STN takes flow control with address bytes
 	resetsOSP bool    // SP and TP put the format back to its defaults
@@ -319,7 +319,8 @@ func stFor(d time.Duration) byte {
 //
 // With in, the line is STPX with header and count in it: expect is then a number of answers, 0 = unknown.
 //
-// Where counts says that the adapter knows counts, the line is never one character away from an order: see harmless.
+// Where counts says that the adapter knows counts, another count than expect is used where that takes the question further from
+// an order (harmless): a higher one, and 9 for a question of service 01 that has none, whose answers are few lines.
 func request(f *frame.Frame, ext bool, expect int, in, counts bool) (string, error) {
 	b := f.Bytes()
 	if !f.Is(frame.Legacy) {
@@ -346,30 +347,23 @@ func request(f *frame.Frame, ext bool, expect int, in, counts bool) (string, err
 		return text, nil
 	}
 	text := fmt.Sprintf("%X", b)
+	given := expect >= 1 && expect <= 9 // some copies read A to F as data
 	whole := text
-	if expect >= 1 && expect <= 9 { // some copies read A to F as data
+	if given {
 		text += string(rune('0' + expect))
 	}
-	if expect < 1 || expect > 9 {
-		expect = 9
+	if !counts || harmless(text) || !given && b[0] != 0x01 {
+		return text, nil
 	}
-	for ; counts && !harmless(text) && expect <= 9; expect++ { // too high a count only waits longer
-		text = whole + string(rune('0'+expect))
+	if !given {
+		expect = 8
 	}
-	return text, nil
-}
-
-// harmless: no single character of the line can get lost so that the order to clear the fault memory is left, with a
-// count of answers behind it or without. "0142" is not: without its second character it is that order, with a count of
-// two; nor is "034". Of "01429", "0429" is left, an order of a length that no control unit obeys (SAE J1979).
-func harmless(text string) bool {
-	for i := range text {
-		left := text[:i] + text[i+1:]
-		if len(left) <= 3 && strings.HasPrefix(left, "04") && text[:2] != "04" {
-			return false
+	for n := expect + 1; n <= 9; n++ { // too high a count only waits longer
+		if other := whole + string(rune('0'+n)); harmless(other) {
+			return other, nil
 		}
 	}
-	return true
+	return text, nil
 }
 
 var errNotSingle = fmt.Errorf("%w: only requests of one ISO-TP single frame", link.ErrUnsupported)
