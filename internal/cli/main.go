@@ -37,7 +37,7 @@ type program struct {
 	verbose bool
 	words   *i18n.Catalog
 	log     *slog.Logger
-	notices notices
+	notices *notices // of this run
 }
 
 // Main runs obdgate with args (program name left out) until it is done or ctx ends, and returns the exit code.
@@ -59,6 +59,7 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 			code = exitSoftware
 		}
 	}()
+	p.notices = new(notices)
 	root := p.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
