@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"obdgate/internal/i18n"
 	"obdgate/internal/report"
@@ -18,14 +19,15 @@ import (
 )
 
 func (p *program) rightsBreach() *cobra.Command {
-	var since, letters, what, measures string
+	var since, letters string
+	var what, measures []string
 	var drill bool
 	c := &cobra.Command{
 		Use: "breach", Short: "After a breach: whose data was where since when, and a letter to each", Args: exactArgs(0),
 		Long: `breach lists, out of the log, every visit held since a day, the recipients its data had gone to and who had
 looked at it. --letters writes a page to print for each, in the customer's language; customers are told within 48
 hours. --drill marks everything as an exercise. That the list was made is logged.`,
-		Example: "  obdgate rights breach --since 2026-11-01 --letters letters --what \"A laptop was stolen.\"\n  obdgate rights breach --since 2026-11-01 --drill",
+		Example: "  obdgate rights breach --since 2026-11-01 --letters letters --what \"nl: Een laptop is gestolen.\" --what \"A laptop was stolen.\"\n  obdgate rights breach --since 2026-11-01 --drill",
 		RunE: func(c *cobra.Command, _ []string) error {
 			at, err := parseDate(since)
 			if err != nil || since == "" {
@@ -61,13 +63,13 @@ hours. --drill marks everything as an exercise. That the list was made is logged
 	f := c.Flags()
 	f.StringVar(&since, "since", "", "first day on which data may have been exposed, 2026-11-01")
 	f.StringVar(&letters, "letters", "", "directory to write the letters to, one page each")
-	f.StringVar(&what, "what", "", "what happened, in your words, for the letters")
-	f.StringVar(&measures, "measures", "", "what you do about it, in your words, for the letters")
+	f.StringArrayVar(&what, "what", nil, "what happened, in your words, for the letters; \"fr: …\" for those in French")
+	f.StringArrayVar(&measures, "measures", nil, "what you do about it, in the same way")
 	f.BoolVar(&drill, "drill", false, "an exercise")
 	return c
 }
 
-func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, dir, what, measures string) error {
+func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, dir string, what, measures []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fail(exitCantCreate, "choose another directory", err)
 	}
@@ -81,7 +83,7 @@ func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, 
 			words = p.words
 		}
 		n := report.BreachNotice{Visit: a.Visit, Order: a.Order, Opened: a.Opened, Since: b.Since, At: b.Made, Drill: b.Drill, Shop: shop,
-			What: what, Measures: measures, Entry: strconv.FormatUint(b.Entry, 10)}
+			What: inLanguage(what, words.Lang()), Measures: inLanguage(measures, words.Lang()), Entry: strconv.FormatUint(b.Entry, 10)}
 		for _, w := range a.Where {
 			if !slices.Contains(n.Recipients, w.Recipient) {
 				n.Recipients = append(n.Recipients, w.Recipient)
@@ -93,6 +95,20 @@ func (p *program) letters(ctx context.Context, s *store.Store, b rights.Breach, 
 		}
 	}
 	return nil
+}
+
+// inLanguage picks the text that is marked for a language ("nl: …"), or else the one that is marked for none.
+func inLanguage(texts []string, lang string) (text string) {
+	for _, s := range texts {
+		mark, rest, marked := strings.Cut(s, ":")
+		switch {
+		case marked && mark == lang:
+			return strings.TrimSpace(rest)
+		case !marked || !slices.Contains(i18n.Languages, mark):
+			text = s
+		}
+	}
+	return text
 }
 
 func (p *program) rightsRetention() *cobra.Command {

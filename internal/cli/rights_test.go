@@ -158,7 +158,7 @@ func TestBreachLettersAndRetention(t *testing.T) {
 	v := c.visit()
 	dir := t.TempDir()
 	out := c.ok("rights", "breach", "--since", "2020-01-01", "--drill", "--letters", filepath.Join(dir, "letters"),
-		"--what", "Een laptop is gestolen.", "--measures", "De sleutels zijn vervangen.")
+		"--what", "nl: Een laptop is gestolen.", "--what", "A laptop was stolen.", "--what", "fr: Un portable", "--measures", "De sleutels zijn vervangen.")
 	require.Contains(t, out, "EXERCISE")
 	require.Contains(t, out, v)
 	letter := pageWords(t, filepath.Join(dir, "letters", v+".html"))
