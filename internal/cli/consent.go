@@ -579,36 +579,38 @@ func (p *program) ask(ctx context.Context, s *store.Store, v visit.Visit, o answ
 	if err != nil {
 		return err
 	}
+	words, err := i18n.Load(v.Language) // what the customer reads, whatever the workshop's language
+	if err != nil {
+		return err
+	}
+	recipients, err := s.Recipients(ctx)
+	if err != nil {
+		return err
+	}
+	shop, err := s.Workshop(ctx)
+	if err != nil {
+		return err
+	}
 	in := bufio.NewScanner(p.In)
-	t := report.NewText(p.Err, p.words)
+	t := report.NewText(p.Err, words)
 	var ds []consent.Decision
 	for _, purpose := range purposes(nil) {
 		n, err := consent.NoticeFor(purpose, v.Language)
 		if err != nil {
 			return err
 		}
-		recipients, err := s.Recipients(ctx)
-		if err != nil {
-			return err
-		}
-		var names []string
-		for _, r := range recipients {
-			if r.For(purpose) {
-				names = append(names, r.Name)
-			}
-		}
-		t.Notice(n, names)
+		t.Notice(n, recipients, shop)
 		d := base
 		d.Purpose, d.At, d.Notice = purpose, p.now(), n.Version
 		for {
-			fmt.Fprintf(p.Err, "%s [%s] ", n.Question, p.words.T("consent.choices"))
+			fmt.Fprintf(p.Err, "%s [%s] ", n.Question, words.T("consent.choices"))
 			if !in.Scan() {
 				return fail(exitNoInput, "type yes, no or later after each question", errors.Join(errors.New("the answers ended early; nothing was recorded"), in.Err()))
 			}
-			if d.Answer, err = p.spoken(in.Text()); err == nil {
+			if d.Answer, err = spoken(in.Text()); err == nil {
 				break
 			}
-			fmt.Fprintln(p.Err, err)
+			fmt.Fprintln(p.Err, words.T("consent.choices"))
 		}
 		ds = append(ds, d)
 	}
@@ -616,7 +618,7 @@ func (p *program) ask(ctx context.Context, s *store.Store, v visit.Visit, o answ
 }
 
 // spoken reads an answer in any of the languages; nothing at all is "later".
-func (p *program) spoken(s string) (consent.Answer, error) {
+func spoken(s string) (consent.Answer, error) {
 	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "y", "yes", "j", "ja", "o", "oui":
 		return consent.Granted, nil
@@ -625,5 +627,5 @@ func (p *program) spoken(s string) (consent.Answer, error) {
 	case "", "later", "l", "später", "plus tard":
 		return consent.Deferred, nil
 	}
-	return consent.Unasked, errors.New(p.words.T("consent.choices"))
+	return consent.Unasked, errors.New("no answer")
 }

@@ -37,7 +37,7 @@ func WriteForm(w io.Writer, words *i18n.Catalog, f Form) error {
 				if len(rows) > 1 {
 					who = "" // said once
 				}
-				rows = append(rows, [2]string{who, strings.Join(filled(r.Name, r.Country, t("role."+roleName(r.Role)), r.Retention), " · ")})
+				rows = append(rows, [2]string{who, receives(words, r)})
 			}
 		}
 		if len(rows) == 1 {
@@ -63,6 +63,11 @@ func WriteForm(w io.Writer, words *i18n.Catalog, f Form) error {
 		T                  func(string, ...any) string
 	}{words.Lang(), t("form.title"), t("form.intro"), style(), filled(f.Shop.Name, f.Shop.Address),
 		[][2]string{{t("visit.order"), nonEmpty(f.Order, "–")}, {t("receipt.visit"), f.Visit + " · " + f.Made.UTC().Format(t("date.day"))}}, parts, rights, t})
+}
+
+// receives names a recipient to a customer: who, where, in which role, for how long.
+func receives(words *i18n.Catalog, r recipient.Recipient) string {
+	return strings.Join(filled(r.Name, r.Country, words.T("role."+roleName(r.Role)), r.Retention), " · ")
 }
 
 func roleName(r recipient.Role) string {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"time"
 
 	"obdgate/internal/consent"
@@ -267,16 +268,30 @@ func (t *Text) Recipient(r recipient.Recipient) error {
 	return t.err
 }
 
-// Notice writes what the customer is told before answering. recipients are the names of the register for the purpose.
-func (t *Text) Notice(n consent.Notice, recipients []string) {
+// Notice writes what the customer is told before a question, all of it in the catalog's language: who receives by name, on which
+// legal basis, whom to reach and where to complain, as the form on paper says it.
+func (t *Text) Notice(n consent.Notice, recipients []recipient.Recipient, shop consent.Workshop) {
 	t.Line("\n%s", t.head.Render(n.Title))
 	for _, s := range []string{n.What, n.Why, n.Who} {
 		t.Line("  %s", s)
 	}
+	named := false
 	for _, r := range recipients {
-		t.Line("    %s", r)
+		if r.For(n.Purpose) {
+			named = true
+			t.Line("    %s", receives(t.words, r))
+		}
+	}
+	if !named {
+		t.Line("    %s", t.words.T("form.nobody"))
 	}
 	for _, s := range []string{n.HowLong, n.No, n.Withdraw, n.Rights} {
 		t.Line("  %s", s)
 	}
+	t.Line("  %s: %s", t.words.T("explain.basis"), t.words.T("basis."+n.Purpose.Kind()))
+	if reach := strings.Join(filled(shop.Contact, shop.Email, shop.Phone, shop.URL, shop.Address), " · "); reach != "" {
+		t.Line("  %s: %s", t.words.T("receipt.contact"), reach)
+	}
+	a := consent.AuthorityOf(shop.Country)
+	t.Line("  %s: %s · %s", t.words.T("receipt.authority"), a.Name, a.URL)
 }
