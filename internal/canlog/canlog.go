@@ -8,8 +8,15 @@
 //	(1690000000.123456) can0 7E8#0641 R                 with candump -x: T sent by this host, R received
 //	(1690000000.123456) kl0  486B10#4100BE3EB811        K-line and J1850, obdgate's own addition: six hex digits
 //
-// The grammar is that of can-utils lib.h and candump.c; fractions of six digits (microseconds) and nine (nanoseconds)
-// are read. Parse and Append are mirrors and allocate nothing.
+// The grammar is that of can-utils lib.h and candump.c, and what other writers make of it where it can mean one thing only:
+//
+//	(1690000000.1234567) can0 7E8#0641                  any number of digits of a second, none too; beyond nanoseconds they are cut
+//	(0.000000) PCAN_USBBUS1 7E8#0641 R                  python-can: no zeros in front of the time, channels of other drivers
+//	(1690000000.123456) 7E8#0641                        node-can's dump.js: no interface, read as can0
+//	(1690000000.123456) can0 7E8#06.41.00               cansend's dots between bytes
+//	(1690000000.123456) can0 20000080#                  python-can: an error report without data
+//
+// Parse and Append are mirrors and allocate nothing.
 package canlog
 
 import (
@@ -23,8 +30,12 @@ import (
 // MaxLine is the longest line in bytes that can be a frame: time, interface and 64 data bytes with room to spare.
 const MaxLine = 256
 
-// maxInterface is the longest interface name, IFNAMSIZ-1 of Linux.
-const maxInterface = 15
+// maxInterface is the longest interface name written, IFNAMSIZ-1 of Linux; maxChannel the longest read: other systems name
+// their channels as they like.
+const (
+	maxInterface = 15
+	maxChannel   = 63
+)
 
 // maxSeconds keeps a time of day inside a time.Duration.
 const maxSeconds = 9_000_000_000
@@ -35,7 +46,7 @@ var ErrSyntax = errors.New("canlog: damaged line")
 // The reasons are made once, so that a log full of damage costs no memory.
 var (
 	errLong      = fmt.Errorf("%w: longer than any frame", ErrSyntax)
-	errTime      = fmt.Errorf("%w: no (seconds.fraction) at its beginning", ErrSyntax)
+	errTime      = fmt.Errorf("%w: no (seconds) at its beginning", ErrSyntax)
 	errInterface = fmt.Errorf("%w: no interface name", ErrSyntax)
 	errID        = fmt.Errorf("%w: identifier is not three, six or eight hex digits in range", ErrSyntax)
 	errData      = fmt.Errorf("%w: data is not pairs of hex digits", ErrSyntax)
@@ -81,10 +92,17 @@ func parse(line []byte, f *frame.Frame) ([]byte, error) {
 		n++
 	}
 	iface := rest[:n]
-	if n == 0 || n > maxInterface || n == len(rest) {
+	switch {
+	case n == 0 || n > maxChannel && !unnamed(rest):
 		return nil, errInterface
+	case unnamed(rest):
+		iface = noInterface
+	case n == len(rest):
+		return nil, errInterface
+	default:
+		rest = skipSpace(rest[n:])
 	}
-	rest, ok = parseID(skipSpace(rest[n:]), f)
+	rest, ok = parseID(rest, f)
 	if !ok {
 		return nil, errID
 	}
@@ -101,7 +119,21 @@ func parse(line []byte, f *frame.Frame) ([]byte, error) {
 	return iface, nil
 }
 
-// parseTime reads "(1690000000.123456)".
+// noInterface is the name of an interface that the line does not tell.
+var noInterface = []byte("can0")
+
+// unnamed reports whether a frame stands where the interface should: an identifier and '#'. No interface is named so.
+func unnamed(b []byte) bool {
+	n := 0
+	for n < len(b) && n < 8 && isHex(b[n]) {
+		n++
+	}
+	return (n == 3 || n == 6 || n == 8) && n < len(b) && b[n] == '#'
+}
+
+func isHex(c byte) bool { _, ok := nibble(c); return ok }
+
+// parseTime reads "(1690000000.123456)": digits, and perhaps a point and up to 18 more.
 func parseTime(b []byte, f *frame.Frame) ([]byte, bool) {
 	if len(b) == 0 || b[0] != '(' {
 		return nil, false
@@ -113,23 +145,20 @@ func parseTime(b []byte, f *frame.Frame) ([]byte, bool) {
 			return nil, false
 		}
 	}
-	if i == 1 || i == len(b) || b[i] != '.' {
+	if i == 1 || i == len(b) {
 		return nil, false
 	}
-	i++
-	first, ns := i, int64(0)
-	for ; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
-		ns = ns*10 + int64(b[i]-'0')
-		if i-first >= 9 {
+	ns := int64(0)
+	if b[i] == '.' {
+		i++
+		first := i
+		for unit := int64(100_000_000); i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
+			ns += unit * int64(b[i]-'0')
+			unit /= 10
+		}
+		if i == first || i-first > maxFraction {
 			return nil, false
 		}
-	}
-	switch i - first {
-	case 6:
-		ns *= 1000
-	case 9:
-	default:
-		return nil, false
 	}
 	if i == len(b) || b[i] != ')' {
 		return nil, false
@@ -137,6 +166,9 @@ func parseTime(b []byte, f *frame.Frame) ([]byte, bool) {
 	f.Time = time.Duration(sec)*time.Second + time.Duration(ns)
 	return b[i+1:], true
 }
+
+// maxFraction is the most digits of a second that a line may have: what a program prints of a float64.
+const maxFraction = 18
 
 // parseID reads the identifier and the first '#'.
 func parseID(b []byte, f *frame.Frame) ([]byte, bool) {
@@ -236,6 +268,9 @@ func parseData(b []byte, f *frame.Frame) ([]byte, error) {
 		f.Data[n] = hi<<4 | lo
 		n++
 		i += 2
+		if i+1 < len(b) && b[i] == '.' && isHex(b[i+1]) {
+			i++
+		}
 	}
 	f.Len = uint8(n)
 	return b[i:], nil

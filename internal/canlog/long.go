@@ -56,7 +56,7 @@ func parseLong(line []byte, f *frame.Frame) ([]byte, error) {
 		}
 	}
 	iface, line := nextWord(line)
-	if len(iface) == 0 || len(iface) > maxInterface {
+	if len(iface) == 0 || len(iface) > maxChannel {
 		return nil, errInterface
 	}
 	word, line := nextWord(line)

@@ -35,6 +35,9 @@ func (l *Lines) Next() ([]byte, error) {
 		}
 		line = l.cut
 	}
+	if l.n == 1 { // Windows programs begin a text with a byte order mark
+		line = bytes.TrimPrefix(line, []byte("\xEF\xBB\xBF"))
+	}
 	switch {
 	case err == nil, errors.Is(err, io.EOF) && len(line) > 0:
 		return bytes.TrimSpace(line), nil

@@ -9,6 +9,7 @@ package testtier
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,9 @@ const (
 	TShark Tier = "tshark"
 	// CANUtils are candump, asc2log and the others of can-utils. What Require returns is the directory they are in.
 	CANUtils Tier = "can-utils"
+	// PythonCAN is a Python that has python-can: OBDGATE_TEST_PYTHON or the python3 in PATH or /usr/bin. What Require returns
+	// is its path.
+	PythonCAN Tier = "python-can"
 	// JQ reads JSON in shell scripts. What Require returns is its path.
 	JQ Tier = "jq"
 )
@@ -81,6 +85,8 @@ func find(tier Tier) (string, error) {
 		return program("tshark", "tshark")
 	case JQ:
 		return program("jq", "jq")
+	case PythonCAN:
+		return pythonCAN()
 	case CANUtils:
 		path, err := program("asc2log", "can-utils")
 		return filepath.Dir(path), err
@@ -111,6 +117,17 @@ func chromium() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no chromium in PATH (Debian: apt-get install chromium) and OBDGATE_TEST_CHROMIUM is not set")
+}
+
+// pythonCAN asks each Python whether it has the module.
+func pythonCAN() (string, error) {
+	names := []string{os.Getenv("OBDGATE_TEST_PYTHON"), "python3", "/usr/bin/python3"}
+	for _, name := range names {
+		if name != "" && exec.Command(name, "-c", "import can").Run() == nil {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("no python3 with the module can (Debian: apt-get install python3-can)")
 }
 
 // log adds the line in one write, so that test binaries that run side by side do not mix theirs.

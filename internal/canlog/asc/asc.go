@@ -44,6 +44,7 @@ type Reader struct {
 	canlog.Tally
 	lines    *canlog.Lines
 	date     time.Duration // of the measurement's start, 0 = not told or not readable
+	block    time.Duration // of the begin of the block of events being read, 0 = none or not readable
 	clock    time.Duration // of the event before, since date
 	dec      bool
 	relative bool
@@ -111,8 +112,9 @@ func (r *Reader) header(line []byte) bool {
 			r.relative = same(w.next(), "relative")
 		}
 	case same(first, "begin"):
-		if w.next(); r.date == 0 { // "Triggerblock" and a date; the measurement's own date is the better one
-			r.date = parseDate(w.rest)
+		w.next() // "Triggerblock"
+		if r.block = parseDate(w.rest); r.date == 0 { // the measurement's own date is the better one
+			r.date = r.block
 		}
 	case same(first, "internal"), same(first, "end"), same(first, "no") && same(w.next(), "internal"):
 	default:
@@ -134,6 +136,11 @@ func (r *Reader) event(w *words, f *frame.Frame) (channel uint16, ok bool, err e
 	second := w.next()
 	if same(second, "CANFD") {
 		return r.fd(w, f)
+	}
+	if same(second, "Start") && r.block != 0 && r.Frames() == 0 && at == 0 {
+		// The measurement starts with this block: a program that writes a recording down later has its own date in the head
+		// (python-can), and the measurement's here.
+		r.date = r.block
 	}
 	n, ok := number(second, false)
 	if !ok || n > 0xFFFF {
