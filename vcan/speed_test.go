@@ -174,14 +174,14 @@ func TestSpeedOnCAN(t *testing.T) {
 			_, err := scan.Run(ctx, l, o)
 			require.NoError(t, err)
 		})
-		add(car, "quick scan", 4, took, log)
+		add(car, "quick scan", 2.6, took, log)
 		o = options(t, scan.Full)
 		took, log = onWire(t, car, func(ctx context.Context, l link.Link) {
 			s, err := scan.Run(ctx, l, o)
 			require.NoError(t, err)
 			require.Empty(t, s.Errors)
 		})
-		add(car, "full scan", 2, took, log)
+		add(car, "full scan", 1.6, took, log)
 	}
 	t.Log("\n" + b.String())
 	golden(t, "testdata/speed.txt", b.String())

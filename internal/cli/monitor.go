@@ -234,7 +234,10 @@ func (p *program) listenAll(ctx context.Context, uris []string) (ear, error) {
 			began = p.now()
 		}
 		ears = append(ears, e)
-		feeds = append(feeds, later{e.feed, p.now().Sub(began)})
+		feeds = append(feeds, e.feed)
+		if many, ok := e.feed.(monitor.BatchFeed); ok {
+			feeds[i] = later{many, p.now().Sub(began)}
+		}
 		all.buses = append(all.buses, e.buses...)
 	}
 	all.feed = feeds
@@ -249,16 +252,18 @@ func (p *program) listenAll(ctx context.Context, uris []string) (ear, error) {
 	return all, nil
 }
 
-// later is a feed that was opened later than another, whose clock it keeps.
+// later is an interface that was opened later than another, whose clock it keeps.
 type later struct {
-	feed monitor.Feed
-	by   time.Duration
+	monitor.BatchFeed
+	by time.Duration
 }
 
-func (l later) Recv(ctx context.Context) (frame.Frame, error) {
-	f, err := l.feed.Recv(ctx)
-	f.Time += l.by
-	return f, err
+func (l later) RecvBatch(ctx context.Context, into []frame.Frame) (int, error) {
+	n, err := l.BatchFeed.RecvBatch(ctx, into)
+	for i := range into[:n] {
+		into[i].Time += l.by
+	}
+	return n, err
 }
 
 func canInterfaces() (up []string, err error) {

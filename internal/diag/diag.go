@@ -20,7 +20,8 @@ import (
 
 // Waiting times and limits (ISO 14229-2, ISO 15765-4; the numbers are those that work on real cars).
 const (
-	DefaultP2     = 120 * time.Millisecond // until every ECU has begun: 50 ms by the standard, plus a margin
+	DefaultP2     = 120 * time.Millisecond // until every ECU has begun: 50 ms by the standard, plus a margin for the way
+	beginBy       = 60 * time.Millisecond  // the same once the way is known: 50 ms, and 10 ms of silence behind
 	DefaultP2Star = 5 * time.Second        // after "response pending"
 	DefaultGap    = 25 * time.Millisecond  // between two requests, unless the first was answered by everybody
 	DefaultTotal  = 60 * time.Second       // one question with all its repetitions
@@ -40,7 +41,9 @@ type Options struct {
 	// Logger gets ECUs, services, counts and sequence numbers, never payload bytes. nil logs nothing.
 	Logger *slog.Logger
 
-	P2     time.Duration // 0 = DefaultP2; the link's latency is added
+	// P2 is how long ECUs have to begin, 0 = DefaultP2; the link's latency is added. On a bus that is listened to directly the
+	// wait ends 60 ms and what the slowest answer so far took behind the question, if that is sooner: a gateway delays all.
+	P2     time.Duration
 	P2Star time.Duration // 0 = DefaultP2Star
 	// Gap is the least time between the starts of two requests, 0 = DefaultGap, negative = none. A question that was
 	// answered by all it was meant for is followed by the next at once, until an ECU leaves such a next one unanswered.
@@ -147,6 +150,7 @@ type Conn struct {
 	seen   time.Duration // time of the newest frame, on links that are not bound to a clock
 	p2     time.Duration
 	p2star time.Duration
+	slow   time.Duration // the longest that an ECU took to begin; 0 = none has answered
 
 	ex      exchange
 	peers   []*peer // every ECU that ever answered, kept for their buffers

@@ -29,6 +29,7 @@ type exchange struct {
 	sender  isotp.Sender
 	reply   isotp.Address // whose flow control the sender awaits
 	virtual time.Duration // sender's clock on instant links
+	sent    time.Duration // when the question was on its way
 	end     time.Duration // when everybody must have begun
 	garbled bool
 }

@@ -112,7 +112,9 @@ func (c *Conn) handle(ctx context.Context, f *frame.Frame) error {
 	}
 	if e.Began {
 		p.running = p.running[:0]
-		p.drop = !c.wanted(p, p.rx.Partial())
+		if p.drop = !c.wanted(p, p.rx.Partial()); !p.drop {
+			c.began(now)
+		}
 	}
 	if e.Used {
 		p.running = append(p.running, f.Seq)
@@ -126,6 +128,9 @@ func (c *Conn) handle(ctx context.Context, f *frame.Frame) error {
 		if p.drop {
 			c.stats.Stray++
 		} else {
+			if e.Kind == isotp.Single && c.ex.q.match(e.Message) == match {
+				c.began(now)
+			}
 			c.message(p, e.Message)
 		}
 		p.drop = false

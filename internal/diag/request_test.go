@@ -39,7 +39,7 @@ func exchanges() []exchange {
 		want: []string{"7EB 49040100", "7ED 490401454F53454B354C2D4F532D4430303000", "7EC 4904014F534556423638323252000000000000",
 			"7EA 49040100"},
 		heard: []string{"7DF#0209040000000000", "7E5#3000000000000000", "7E4#3000000000000000"},
-		took:  [2]time.Duration{120 * ms, 135 * ms},
+		took:  [2]time.Duration{65 * ms, 73 * ms},
 	}, {
 		name: "extended addressing (BMW, facts 15.2)",
 		to:   diag.Physical(ecuBMW), ask: "22D10D",
@@ -107,7 +107,7 @@ func exchanges() []exchange {
 		},
 		want:  []string{"7E9 410181040000", "7E8 410100040000"},
 		heard: []string{"7DF#0201010000000000", "7E1#0201010000000000", "7E1#0201010000000000"},
-		took:  [2]time.Duration{140 * ms, 160 * ms},
+		took:  [2]time.Duration{85 * ms, 93 * ms},
 	}, {
 		name: "busy for ever: six repetitions",
 		to:   diag.Physical(ecu7E8), ask: "0101",
@@ -122,7 +122,7 @@ func exchanges() []exchange {
 		rules: []rule{once("7DF#020101", "7E8#037F0121")},
 		want:  []string{"7E8 !service 01 refused: busy, repeat request (NRC 0x21)"},
 		heard: []string{"7DF#0201010000000000", "7E0#0201010000000000"},
-		took:  [2]time.Duration{250 * ms, 260 * ms},
+		took:  [2]time.Duration{134 * ms, 142 * ms},
 	}, {
 		name: "a lost frame: only this ECU is asked again",
 		to:   diag.Functional11, ask: "0904",
@@ -133,7 +133,7 @@ func exchanges() []exchange {
 		},
 		want:  []string{"7E9 49040100", "7E8 4904014A4D422A333637363130303000000000"},
 		heard: []string{"7DF#0209040000000000", "7E0#3000000000000000", "7E0#0209040000000000", "7E0#3000000000000000"},
-		took:  [2]time.Duration{120 * ms, 130 * ms},
+		took:  [2]time.Duration{66 * ms, 74 * ms},
 	}, {
 		name: "first frame, then nothing, twice: never a short payload",
 		to:   diag.Functional11, ask: "0902",
@@ -150,28 +150,28 @@ func exchanges() []exchange {
 		rules: []rule{once("18DB33F1#020113", "18DAF106#0341111E", "18DAF110#03411303")},
 		want:  []string{"18DAF106 !answer to another question", "18DAF110 411303"},
 		heard: []string{"18DB33F1#0201130000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{63 * ms, 71 * ms},
 	}, {
 		name: "a long answer to another question is not asked for",
 		to:   diag.Functional11, ask: "22F190",
 		rules: []rule{once("7DF#0322F190", "7E8#101462F187414141", "7E9#0462F19041")},
 		want:  []string{"7E8 !answer to another question", "7E9 62F19041"},
 		heard: []string{"7DF#0322F19000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{63 * ms, 71 * ms},
 	}, {
 		name: "answers of other services are not ours",
 		to:   diag.Functional11, ask: "010C",
 		rules: []rule{once("7DF#02010C", "7E8#037F2231", "7E9#0462F19041", "7EA#04410C1AF8")},
 		want:  []string{"7EA 410C1AF8"},
 		heard: []string{"7DF#02010C0000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{64 * ms, 72 * ms},
 	}, {
 		name: "twice the same answer counts once, two different ones are no answer",
 		to:   diag.Functional11, ask: "010C",
 		rules: []rule{once("7DF#02010C", "7E8#04410C1AF8", "7E8#04410C1AF8", "7E9#04410C1AF8", "7E9#04410C0000")},
 		want:  []string{"7E8 410C1AF8", "7E9 !two different answers to one question"},
 		heard: []string{"7DF#02010C0000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{65 * ms, 73 * ms},
 	}, {
 		name: "a refusal that should have been silence does not end the wait for the one that has it",
 		to:   diag.Functional11, ask: "22F190", expect: 1,
@@ -240,7 +240,7 @@ func exchanges() []exchange {
 		},
 		want:  []string{"7E8 410D000C1AF8053C", "7E9 41053C"},
 		heard: []string{"7DF#04010C0D05000000", "7E0#3000000000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{63 * ms, 71 * ms},
 	}, {
 		name: "the odd ECU beyond ISO 15765-4 (VW cluster 714/77E), given as a pair",
 		to:   diag.Target{ID: 0x7DF, Pairs: []isotp.Address{{Tx: 0x714, Rx: 0x77E}}}, ask: "22F187",
@@ -250,7 +250,7 @@ func exchanges() []exchange {
 		},
 		want:  []string{"77E 62F1873547303932303531302041"},
 		heard: []string{"7DF#0322F18700000000", "714#3000000000000000"},
-		took:  [2]time.Duration{120 * ms, 125 * ms},
+		took:  [2]time.Duration{62 * ms, 70 * ms},
 	}}
 }
 

@@ -114,7 +114,27 @@ func (c *Conn) sendLegacy(ctx context.Context, to Target) error {
 }
 
 // open starts the window in which everybody must begin.
-func (c *Conn) open() { c.ex.end = c.now() + c.p2 + c.ex.caps.Latency }
+func (c *Conn) open() {
+	c.ex.sent = c.now()
+	c.ex.end = c.ex.sent + c.window() + c.ex.caps.Latency
+}
+
+// window is how long ECUs have to begin. Before anybody has answered nothing is known of the gateways on the way, nor after
+// an ECU has said that it needs longer than the standard allows.
+func (c *Conn) window() time.Duration {
+	if c.slow == 0 || c.p2 > c.o.P2 {
+		return c.p2
+	}
+	return min(c.p2, beginBy+c.slow)
+}
+
+// began takes notice that somebody begins to answer now.
+func (c *Conn) began(now time.Duration) {
+	if took := now - c.ex.sent; !c.ex.untimed && !c.ex.sender.Active() && took > c.slow {
+		c.slow = took
+		c.ex.end = c.ex.sent + c.window() + c.ex.caps.Latency
+	}
+}
 
 // senderNow is the sender's clock: on an instant link it always allows the next frame.
 func (c *Conn) senderNow() time.Duration {

@@ -107,7 +107,7 @@ func (c *Conn) lane(a isotp.Address) *Conn {
 		}
 		c.lanes[a] = l
 	}
-	l.p2, l.p2star = max(l.p2, c.p2), max(l.p2star, c.p2star)
+	l.p2, l.p2star, l.slow = max(l.p2, c.p2), max(l.p2star, c.p2star), max(l.slow, c.slow)
 	in := l.link.(*laneLink).in
 	for len(in) > 0 {
 		<-in // what came when nobody listened any more
@@ -163,7 +163,7 @@ func (c *Conn) gather(lanes []*Conn) {
 		c.drain = c.drain || l.drain
 		l.drain = false
 		c.lastAsk, c.asked = max(c.lastAsk, l.lastAsk), true
-		c.p2, c.p2star = max(c.p2, l.p2), max(c.p2star, l.p2star)
+		c.p2, c.p2star, c.slow = max(c.p2, l.p2), max(c.p2star, l.p2star), max(c.slow, l.slow)
 		c.stats.Stray += l.stats.Stray
 		c.stats.Duplicates += l.stats.Duplicates
 		c.stats.Unexpected += l.stats.Unexpected

@@ -22,6 +22,13 @@ type Feed interface {
 	Recv(ctx context.Context) (frame.Frame, error)
 }
 
+// BatchFeed is a Feed that can hand over many frames at a time; socketcan.Link is one. A batch has a frame at least, unless
+// there is an error.
+type BatchFeed interface {
+	Feed
+	RecvBatch(ctx context.Context, into []frame.Frame) (int, error)
+}
+
 // Several are feeds of several buses, watched together: frames come in the order they are received, each with its bus's
 // number (frame.Frame.Bus). At most 256. When one ends the others go on; the watch ends with the last.
 type Several []Feed

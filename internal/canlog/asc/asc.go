@@ -112,7 +112,7 @@ func (r *Reader) header(line []byte) bool {
 			r.relative = same(w.next(), "relative")
 		}
 	case same(first, "begin"):
-		w.next() // "Triggerblock"
+		w.next()                                      // "Triggerblock"
 		if r.block = parseDate(w.rest); r.date == 0 { // the measurement's own date is the better one
 			r.date = r.block
 		}

@@ -518,6 +518,58 @@ func TestNoAllocationPerFrame(t *testing.T) {
 	}))
 }
 
+// A batch is what has come, in order, with a report or a closed link told by the next call; and it costs no memory either.
+func TestBatch(t *testing.T) {
+	name := testtier.Require(t, testtier.VCAN)
+	a := open(t, "can://"+name)
+	l, err := socketcan.Open(within(t), "can://"+name)
+	require.NoError(t, err)
+	b := l.(*socketcan.Link)
+	ctx := within(t)
+	into := make([]frame.Frame, 16)
+	for i := range 40 {
+		require.NoError(t, a.Send(ctx, frame.New(uint32(i), 0, byte(i))))
+	}
+	var last time.Duration
+	for got := 0; got < 40; {
+		n, err := b.RecvBatch(ctx, into)
+		require.NoError(t, err)
+		require.Positive(t, n)
+		for i := range into[:n] {
+			require.EqualValues(t, got, into[i].ID)
+			require.GreaterOrEqual(t, into[i].Time, last)
+			last = into[i].Time
+			got++
+		}
+	}
+	f := frame.New(0x7E8, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	require.Zero(t, testing.AllocsPerRun(200, func() {
+		for range 8 {
+			if a.Send(ctx, f) != nil {
+				panic("send")
+			}
+		}
+		for got := 0; got < 8; {
+			n, err := b.RecvBatch(ctx, into)
+			if err != nil {
+				panic(err)
+			}
+			got += n
+		}
+	}))
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	_, err = b.RecvBatch(short, into)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, a.Send(ctx, f))
+	n, err := b.RecvBatch(ctx, into)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NoError(t, l.Close())
+	_, err = b.RecvBatch(ctx, into)
+	require.ErrorIs(t, err, link.ErrClosed)
+}
+
 func BenchmarkSendRecv(bm *testing.B) {
 	name := testtier.Require(bm, testtier.VCAN)
 	for _, c := range []struct {

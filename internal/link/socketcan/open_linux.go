@@ -125,6 +125,6 @@ func (a address) setUp(fd int) (*Link, error) {
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		return nil, a.failed("open", err, "")
 	}
-	l.readOnce, l.writeOnce, l.wake = l.read, l.write, l.interrupt
+	l.readOnce, l.readMore, l.writeOnce, l.wake = l.read, l.more, l.write, l.interrupt
 	return l, nil
 }
