@@ -32,6 +32,7 @@ const (
 	ReasonCDFuel          = "charge-depleting-fuel-above-total"
 	ReasonEnergyTooHigh   = "grid-energy-too-high" // more than the car could have used on its distance
 	ReasonAboveOdometer   = "above-odometer"       // by more than 10 %
+	ReasonMiles           = "miles-for-kilometres" // * against the odometer, by the factor of a mile: one of the two may count miles
 	ReasonBelowHalf       = "below-half-odometer"  // * a counter may start again (annex XXII 5.3, 5.4), or not have started at new
 )
 
@@ -210,8 +211,20 @@ func (a *assessment) judge() {
 	if km := a.ctx.OdometerKm; hasDist && dist > 0 && km.Den > 0 && km.Num > 0 {
 		odo := milli(km)
 		a.fault((dist-odo)*100 > odo*odometerAbove && dist-odo > odometerMarginKm*1000, ReasonAboveOdometer)
+		a.remark(byMile(dist, odo), ReasonMiles)
 		a.remark(dist*2 < odo && odo-dist > odometerMarginKm*1000, ReasonBelowHalf)
 	}
+}
+
+// byMile reports whether two distances in metres differ by the factor of a mile, to half a percent. A record that started
+// again may show it by chance, so that it is no fault in itself.
+func byMile(a, b int64) bool {
+	if a < b {
+		a, b = b, a
+	}
+	const mile, half = 1609344, 200 // metres of a thousand miles; one in 200
+	off := a*1000 - b*mile/1000
+	return a-b > odometerMarginKm*1000 && max(off, -off) <= a*1000/half
 }
 
 // windows: no recent counter exceeds its lifetime counter.

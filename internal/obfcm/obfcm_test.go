@@ -189,6 +189,7 @@ func TestAssess(t *testing.T) {
 		{"battery-electric that counts zero fuel", with(m{"lifetime_fuel": 0}), obfcm.Context{FuelType: electric}, obfcm.OK, nil},
 		{"new car on the lorry", m{"lifetime_distance": 3.2, "lifetime_fuel": 2.9}, obfcm.Context{FuelType: petrol, OdometerKm: km(4)}, obfcm.OK, nil},
 		{"new ECU in an old car", with(m{"lifetime_distance": 900, "lifetime_fuel": 60}), obfcm.Context{FuelType: petrol, OdometerKm: km(150000)}, obfcm.OK, []string{obfcm.ReasonBelowHalf}},
+		{"a record in miles, or one that started again", with(m{"lifetime_distance": 23213, "lifetime_fuel": 1432}), obfcm.Context{FuelType: petrol, OdometerKm: km(37357)}, obfcm.OK, []string{obfcm.ReasonMiles}},
 		{"plug-in hybrid", plug, obfcm.Context{FuelType: hybrid, Plugin: true, OdometerKm: km(20010)}, obfcm.OK, nil},
 		{"plug-in hybrid that never burned fuel", plugWith("lifetime_fuel", 120), obfcm.Context{Plugin: true}, obfcm.OK, nil},
 
@@ -204,6 +205,7 @@ func TestAssess(t *testing.T) {
 		{"55 L/100 km", with(m{"lifetime_fuel": 20546}), obfcm.Context{FuelType: diesel}, obfcm.Implausible, []string{obfcm.ReasonConsumptionHigh}},
 		{"0.4 L/100 km in an unknown car", with(m{"lifetime_fuel": 149}), obfcm.Context{}, obfcm.Implausible, []string{obfcm.ReasonConsumptionLow}},
 		{"more than the odometer", honest, obfcm.Context{FuelType: petrol, OdometerKm: km(30000)}, obfcm.Implausible, []string{obfcm.ReasonAboveOdometer}},
+		{"an odometer entered in miles", honest, obfcm.Context{FuelType: petrol, OdometerKm: km(23213)}, obfcm.Implausible, []string{obfcm.ReasonAboveOdometer, obfcm.ReasonMiles}},
 		{"parts longer than the whole", plugWith("lifetime_distance_cd_engine_off", 25000), obfcm.Context{Plugin: true}, obfcm.Implausible, []string{obfcm.ReasonCDDistance}},
 		{"parts burn more than the whole", plugWith("lifetime_fuel_cd", 640), obfcm.Context{Plugin: true}, obfcm.Implausible, []string{obfcm.ReasonCDFuel}},
 		{"impossible energy", plugWith("lifetime_grid_energy_into_battery", 429496), obfcm.Context{Plugin: true}, obfcm.Implausible, []string{obfcm.ReasonEnergyTooHigh}},

@@ -1,5 +1,11 @@
 // Package obfcm knows the on-board fuel and energy consumption record: its layouts as data, decoding and plausibility.
 // Bytes in, readings out; no I/O and no clock.
+//
+// A record is judged by itself and against the mileage of the same visit, never against the record of an earlier visit. A
+// counter that went back between two visits could only be seen by who keeps the earlier one, and a dealer or repairer keeps
+// the data until it has been sent to the manufacturer and no longer (Implementing Regulation (EU) 2021/392, Art. 11(5)); a
+// coarse mark of it would still be kept of it. What the law lets a reset look like shows in one visit: a distance well below
+// the mileage (ReasonBelowHalf).
 package obfcm
 
 // Outcome says how the reading of the consumption record ended.

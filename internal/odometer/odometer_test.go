@@ -123,7 +123,7 @@ func TestWeigh(t *testing.T) {
 		{"full counter of a hybrid", []reading.Reading{src("obd.01.A6", "7E8", 20000), src("obd.01.31", "7EA", 65535)}, odometer.NoVerdict, odometer.ReasonOne, "obd.01.A6 7E8"},
 		{"a zero is no mileage", []reading.Reading{src("odometer.22.0207", "763", 0), src("odometer.22.4B06", "760", 51000)}, odometer.NoVerdict, odometer.ReasonOne, "odometer.22.4B06 760"},
 		{"miles and kilometres", []reading.Reading{src("obd.01.A6", "7E8", 54101.3), {Key: "odometer.22.B002", ECU: "7CE", Value: reading.Quantity{Num: 33617, Den: 1, Unit: "mi"}}}, odometer.Consistent, odometer.ReasonAgree, "obd.01.A6 7E8"},
-		{"miles taken for kilometres", []reading.Reading{src("obd.01.A6", "7E8", 54101.3), src("odometer.22.B002", "7CE", 33617)}, odometer.Inconsistent, odometer.ReasonDiffer, "obd.01.A6 7E8"},
+		{"miles taken for kilometres", []reading.Reading{src("obd.01.A6", "7E8", 54101.3), src("odometer.22.B002", "7CE", 33617)}, odometer.Inconsistent, odometer.ReasonMiles, "obd.01.A6 7E8"},
 		{"one engine in two places", []reading.Reading{src("obd.01.A6", "7E8", 45721.3), src("odometer.22.295A", "7E8", 45721)}, odometer.NoVerdict, odometer.ReasonOne, "obd.01.A6 7E8"},
 		{"one engine that contradicts itself", []reading.Reading{src("obd.01.A6", "7E8", 45721.3), src("odometer.22.295A", "7E8", 145721)}, odometer.Inconsistent, odometer.ReasonDiffer, "obd.01.A6 7E8"},
 		{"not available", []reading.Reading{{Key: "obd.01.A6", ECU: "7E8", Value: reading.Absent{}}}, odometer.NoVerdict, odometer.ReasonNone, ""},

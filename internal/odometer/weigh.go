@@ -17,6 +17,7 @@ type Context struct {
 const (
 	ReasonAgree           = "sources-agree"
 	ReasonDiffer          = "sources-differ"             // two mileages differ by more than 1 % and 100 km
+	ReasonMiles           = "miles-for-kilometres"       // two mileages differ, by the factor of a mile: one may count miles
 	ReasonRecordAbove     = "obfcm-above-odometer"       // the consumption record counted more than the odometer shows
 	ReasonSinceClearAbove = "since-clear-above-odometer" // more driven since the codes were cleared than the car has
 	ReasonBelowEarlier    = "below-earlier-visit"        // less than it had at an earlier visit
@@ -104,14 +105,14 @@ func Weigh(readings []reading.Reading, ctx Context) Verdict {
 				continue // the same number of the same ECU over another service
 			}
 			if apart(s.Km, chosen.Km) {
-				reason = cmp.Or(reason, ReasonDiffer)
+				reason = cmp.Or(reason, differ(s.Km, chosen.Km, ReasonDiffer))
 			} else if s.ECU != chosen.ECU { // one ECU that repeats itself confirms nothing
 				agree = true
 			}
 		case s.rank == 3 && chosen.rank < 3:
 			switch {
 			case above(s.Km, chosen.Km, recordPercent):
-				s.Comparable, reason = true, cmp.Or(reason, ReasonRecordAbove)
+				s.Comparable, reason = true, cmp.Or(reason, differ(s.Km, chosen.Km, ReasonRecordAbove))
 			case !apart(s.Km, chosen.Km):
 				s.Comparable, agree = true, true
 			}
@@ -149,6 +150,26 @@ func apart(a, b reading.Quantity) bool {
 		a, b = b, a
 	}
 	return above(a, b, tolerancePercent)
+}
+
+// differ is why two mileages differ: by the factor of a mile, or as told.
+func differ(a, b reading.Quantity, otherwise string) string {
+	if ByMile(a, b) {
+		return ReasonMiles
+	}
+	return otherwise
+}
+
+// ByMile reports whether two distances differ by the factor of a mile and a kilometre, to half a percent: one of them may
+// have been counted, or entered, in the other's unit. Units are left aside; neither may be zero.
+func ByMile(a, b reading.Quantity) bool {
+	x, y := metres(a), metres(b)
+	if x < y {
+		x, y = y, x
+	}
+	const mile, half = 1609344, 200 // metres of a thousand miles; one in 200
+	off := x*1000 - y*mile/1000
+	return y > 0 && max(off, -off) <= x*1000/half
 }
 
 // above reports whether a exceeds b by more than percent of a, and by more than toleranceKm.

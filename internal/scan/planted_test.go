@@ -150,7 +150,7 @@ func TestPlantedOdometers(t *testing.T) {
 		{"cluster from a scrapped car", []string{cluster, `"2203": u24(198400)`}, odometer.Inconsistent, odometer.ReasonDiffer},
 		{"gearbox from another car", []string{gearbox, `"3841": u32(120400)`}, odometer.Inconsistent, odometer.ReasonDiffer},
 		{"engine control from another car", []string{engineDID, `"295A": u24(8800)`}, odometer.Inconsistent, odometer.ReasonDiffer},
-		{"a cluster that shows miles", []string{cluster, `"2203": u24(28409)`}, odometer.Inconsistent, odometer.ReasonDiffer},
+		{"a cluster that shows miles", []string{cluster, `"2203": u24(28409)`}, odometer.Inconsistent, odometer.ReasonMiles},
 		{"everything rolled back but the distance since clear", []string{engine, `"A6": u32(40000)`, cluster, `"2203": u24(4000)`, gateway, `"2A0A": u32(4000)`,
 			gearbox, `"3841": u32(4000)`, engineDID, `"295A": u24(4000)`, `"10E0": u32(45721)`, `"10E0": u32(4000)`}, odometer.Inconsistent, odometer.ReasonSinceClearAbove},
 	} {
