@@ -43,6 +43,7 @@ type adapter struct {
 	rep   reply
 	heard bool // it has said something, ever
 	dirty bool // a reply may still come that nobody waits for
+	typed bool // it takes one character at a time
 	echo  bool // its echo is on, and commands are compared with it, see echo.go
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
 	noisy bool // the line loses characters, see noise.go
@@ -186,11 +187,22 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 
 func (a *adapter) write(s string) error {
 	a.out = append(a.out[:0], s...)
-	if _, err := a.pump.port.Write(a.out); err != nil {
-		return fmt.Errorf("%w: %w", link.ErrGone, withoutPath(err))
+	for out := a.out; len(out) > 0; {
+		n := len(out)
+		if a.typed {
+			n = 1
+			time.Sleep(typing)
+		}
+		if _, err := a.pump.port.Write(out[:n]); err != nil {
+			return fmt.Errorf("%w: %w", link.ErrGone, withoutPath(err))
+		}
+		out = out[n:]
 	}
 	return nil
 }
+
+// typing is the pause before each character to an adapter that loses those which come before it has echoed the last.
+const typing = 5 * time.Millisecond
 
 // discard throws away what came since the last prompt.
 func (a *adapter) discard() {

@@ -99,10 +99,19 @@ func (r *Record) Cannot() []string {
 
 // versions are the genuine firmware versions that a command can tell apart, oldest first, each with a command that came
 // with it and changes nothing that AT D does not undo (ELM32x AT Commands; data sheet ELM327DSJ, p. 90).
-var versions = []struct{ version, command string }{
-	{"1.2", "ATKW0"}, {"1.3", "ATS0"}, {"1.3a", "ATFE"}, {"1.4", "ATSS"}, {"1.4b", "ATCSM0"}, {"2.0", "ATAMT20"}, {"2.1", "ATCTM1"},
-	{"2.2", "ATCERF1"},
+var versions = []struct {
+	version, command string
+	kline            bool // of the buses before CAN
+}{
+	{"1.2", "ATKW0", true}, {"1.3", "ATS0", false}, {"1.3a", "ATFE", false}, {"1.4", "ATSS", false}, {"1.4b", "ATCSM0", false}, {"2.0", "ATAMT20", false},
+	{"2.1", "ATCTM1", false}, {"2.2", "ATCERF1", false},
 }
+
+// canOnly: it calls itself an ELM329, the CAN half of the chip (ELM329DSC).
+func (r *Record) canOnly() bool { return strings.Contains(r.Adapter, "ELM329 v") }
+
+// genuine329 are the versions of that chip that were sold, with the version of the other whose CAN commands each has.
+var genuine329 = map[string]string{"2.0": "2.0", "2.1": "2.1"}
 
 // genuineBanners are the versions Elm Electronics sold; 1.5 is not one of them.
 var genuineBanners = []string{"1.0", "1.0a", "1.1", "1.2", "1.2a", "1.3", "1.3a", "1.4", "1.4b", "2.0", "2.1", "2.2", "2.3"}
@@ -131,6 +140,10 @@ func (r *Record) Badge() Badge {
 // genuine: it knows what its version knows, no more and no less. A genuine chip may still lack what came later.
 func (r *Record) genuine() bool {
 	_, said, ok := strings.Cut(r.Adapter, "ELM327 v")
+	if r.canOnly() {
+		_, said, _ = strings.Cut(r.Adapter, "ELM329 v")
+		said, ok = genuine329[said]
+	}
 	if !ok || !slices.Contains(genuineBanners, said) || r.Gap {
 		return false
 	}

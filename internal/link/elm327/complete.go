@@ -9,6 +9,7 @@ type tracker struct {
 	want int // answers, 0 = unknown
 	bits int
 	ext  bool
+	dlc  bool
 	one  bool // one ECU was asked by its own address: its refusal is its answer
 	take func(id uint32) bool
 
@@ -24,7 +25,7 @@ func (t *tracker) line(data []byte) {
 		return
 	}
 	var f frame.Frame
-	if parseCAN(data, t.bits, &f) != nil || whole(f.Bytes(), t.ext) != nil || t.take != nil && !t.take(f.ID) {
+	if parseLine(data, t.bits, t.dlc, &f) != nil || whole(f.Bytes(), t.ext) != nil || t.take != nil && !t.take(f.ID) {
 		t.odd = true
 		return
 	}

@@ -35,7 +35,8 @@ func (a *adapter) guard(on bool) error {
 
 // spell writes cmd without its end until its echo is right, and then its end.
 func (a *adapter) spell(stop <-chan struct{}, cmd string) error {
-	for range echoTries {
+	for try := range echoTries {
+		a.typed = a.typed || try == 2
 		track := a.rep.track
 		a.rep.begin(cmd)
 		a.rep.track = track

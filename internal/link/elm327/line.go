@@ -90,6 +90,18 @@ func ParseCAN(data []byte, bits int, ext bool, f *frame.Frame) error {
 	return whole(f.Bytes(), ext)
 }
 
+// parseLine is parseCAN for a line that may have a DLC in it.
+func parseLine(data []byte, bits int, dlc bool, f *frame.Frame) error {
+	if dlc {
+		var buf [MaxLine]byte
+		var ok bool
+		if data, ok = withoutDLC(&buf, data, bits); !ok {
+			return errDigits
+		}
+	}
+	return parseCAN(data, bits, f)
+}
+
 func parseCAN(data []byte, bits int, f *frame.Frame) error {
 	var raw [maxCANDigits/2 + 1]byte
 	n, err := hexBytes(raw[:], data)

@@ -27,6 +27,7 @@ type expectation struct {
 	kind kind
 	ext  bool
 	sums checksums
+	dlc  bool // stands behind the identifier
 	seen *shapes
 	// accept tells the identifiers that the adapter's filter lets through, nil = any (K-line and J1850).
 	accept func(id uint32) bool
@@ -65,7 +66,7 @@ func judge(r *reply, x expectation, buf []frame.Frame) outcome {
 		o.lines++
 		if x.kind == legacy {
 			err = ParseLegacy(data, x.sums, &f)
-		} else if err = parseCAN(data, bits, &f); err == nil {
+		} else if err = parseLine(data, bits, x.dlc, &f); err == nil {
 			var ok bool
 			ok, err = x.seen.expected(&f, x.accept)
 			o.alien = o.alien || !ok

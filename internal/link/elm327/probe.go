@@ -103,6 +103,8 @@ func (l *Link) probeCommands(rec *Record) error {
 		switch {
 		case err != nil:
 			return err
+		case v.kline && rec.canOnly():
+			rec.Gap = rec.Gap || got == Yes // it has no pins for it
 		case got == No:
 			missed = true
 		case missed:

@@ -143,3 +143,21 @@ func TestMemory(t *testing.T) {
 	require.Equal(t, elm327.Unproven, r.Badge())
 	require.NoError(t, l.Close())
 }
+
+// An ELM329 is judged by what it does, as any other: it has the CAN commands of its version and none of the older buses'.
+func TestBadgeOfTheCANChip(t *testing.T) {
+	can := map[elm327.Ability]elm327.Answer{elm327.LongAnswer: elm327.Yes}
+	for _, c := range []struct {
+		r    elm327.Record
+		want elm327.Badge
+	}{
+		{elm327.Record{Adapter: "ELM329 v2.1", Level: "2.1", Can: can}, elm327.Genuine},
+		{elm327.Record{Adapter: "ELM329 v2.0", Level: "2.0", Can: can}, elm327.Genuine},
+		{elm327.Record{Adapter: "ELM329 v2.1", Level: "1.4", Can: can}, elm327.GoodCopy},
+		{elm327.Record{Adapter: "ELM329 v2.1", Level: "2.1", Gap: true, Can: can}, elm327.GoodCopy},
+		{elm327.Record{Adapter: "ELM329 v1.5", Level: "1.4", Can: can}, elm327.GoodCopy},
+		{elm327.Record{Adapter: "ELM329 v2.1", Level: "2.1", Can: map[elm327.Ability]elm327.Answer{elm327.LongAnswer: elm327.No}}, elm327.PoorCopy},
+	} {
+		require.Equal(t, c.want, c.r.Badge(), "%+v", c.r)
+	}
+}

@@ -217,7 +217,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		}
 		j.acknowledge(nil)
 		err = a.question(j.stop, text, l.patience(p, w), l.follow(j), graceFor(expect, text))
-		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, seen: &l.seen, accept: accepted(&j.frame, j.hint)}
+		x := expectation{kind: kindOf(&j.frame), ext: ext, sums: a.sums, dlc: a.can.dlc == dlcOn, seen: &l.seen, accept: accepted(&j.frame, j.hint)}
 		if errors.Is(err, errTimeout) && !a.rep.track.complete() {
 			o = judge(&a.rep, x, l.frames)
 			heard.hurt = heard.hurt || damaged(o.bad)
@@ -241,6 +241,15 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		}
 		if a.rep.cutOff && a.rep.track.complete() {
 			o.status.remove(Stopped) // it was us
+		}
+		if o.bad != nil && a.can.dlc < dlcOn && !l.lossy() && p.kind() != legacy && dlcSeen(&a.rep, bitsOf(p)) {
+			if a.can.dlc++; a.can.dlc == dlcAsked {
+				if _, err := a.at("ATD0"); err != nil {
+					return nil, err
+				}
+			}
+			try--
+			continue
 		}
 		a.noisy = a.noisy || a.rep.blurred()
 		l.frames = o.frames
@@ -318,6 +327,8 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if o.status.worst() != NoStatus {
 			faults++
 		}
+		// Not by us: this may be the end of the question before, and ours still runs; the next would break it off in turn.
+		a.dirty = a.dirty || o.status.has(Stopped)
 	}
 	return o.frames, o.err()
 }
@@ -331,7 +342,15 @@ func (l *Link) follow(j *job) tracker {
 	if j.frame.Is(frame.Extended) {
 		bits = 29
 	}
-	return tracker{want: j.hint.Answers, bits: bits, ext: j.hint.Ext != nil, one: len(j.hint.Accept) == 1, take: accepted(&j.frame, j.hint)}
+	return tracker{want: j.hint.Answers, bits: bits, dlc: l.a.can.dlc == dlcOn, ext: j.hint.Ext != nil, one: len(j.hint.Accept) == 1, take: accepted(&j.frame, j.hint)}
+}
+
+// bitsOf is how long the identifiers of a CAN protocol are.
+func bitsOf(p protocol) int {
+	if p.kind() == can29 {
+		return 29
+	}
+	return 11
 }
 
 // everybody: as many lines, or with STPX answers, have come as were counted on.

@@ -155,6 +155,8 @@ type adapterCan struct {
 	flowFull  bool    // flow control works only when all its commands are sent anew
 	extPair   pairWay // how an STN takes flow control with address bytes
 	resetsOSP bool    // SP and TP put the format back to its defaults
+	dlc       dlcWay  // the DLC stands behind the identifier
+	noReset   bool    // a reset drops the link
 }
 
 // pairWay is a spelling of STCFCPA under extended addressing. The manual has the address bytes in it (8.8, 13); firmware

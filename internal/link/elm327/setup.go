@@ -73,6 +73,10 @@ func connect(ctx context.Context, open opener, bauds []int, start time.Time) (*a
 		heard = heard || a.rep.any
 		if ok && err == nil {
 			err = a.initialise(ctx)
+			if errors.Is(err, errMute) && !a.typed { // it said something, but to another text than was sent
+				a.typed, a.dirty = true, true
+				err = a.initialise(ctx)
+			}
 			if errors.Is(err, link.ErrGone) && ctx.Err() == nil {
 				return reconnect(ctx, open, baud, start, a)
 			}
@@ -104,6 +108,7 @@ func reconnect(ctx context.Context, open opener, baud int, start time.Time, old 
 	}
 	a := newAdapter(p, start)
 	a.rate(baud)
+	a.can.noReset = true
 	ok, err := a.hail(ctx, tryLimit, true)
 	if ok && err == nil {
 		if err = a.defaults(ctx.Done()); err == nil {
@@ -126,11 +131,17 @@ func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (
 	if err := a.drain(ctx); err != nil {
 		return false, err
 	}
-	for try := range 3 {
+	for try := range 4 {
+		if try == 3 { // it said something to what came at once; now as a person would type it
+			if !patient || !a.heard {
+				break
+			}
+			a.typed = true
+		}
 		if try == 1 && !patient && !a.rep.ended() && len(a.rep.ends) == 0 {
 			return false, nil // silence, or the noise of another rate
 		}
-		if try == 1 && patient || try == 2 {
+		if try == 1 && patient || try >= 2 {
 			a.rep.begin("")
 			if err := a.write(" "); err != nil {
 				return false, err
@@ -238,7 +249,7 @@ func (a *adapter) defaults(stop <-chan struct{}) error {
 		if err != nil && !errors.Is(err, errTimeout) {
 			return err
 		}
-		if err == nil && !a.rep.status.has(NotUnderstood) {
+		if err == nil && !a.rep.status.has(NotUnderstood) || a.can.noReset {
 			break // some boards know only the reset
 		}
 	}
