@@ -101,3 +101,62 @@ func TestTheProgramWatchesTwoInterfaces(t *testing.T) {
 	}
 	require.Contains(t, told.String(), other+" is not heard any more")
 }
+
+// An interface that is taken away under the monitor, in each way: it says what happened and what to type, ends with the exit
+// code of a missing adapter, and shows what it heard before.
+func TestTheProgramIsToldThatItsInterfaceIsGone(t *testing.T) {
+	again := func(t *testing.T, name string) {
+		ip(t, "link", "add", "dev", name, "type", "vcan")
+		ip(t, "link", "set", name, "mtu", "72", "up")
+	}
+	for _, c := range []struct {
+		what, name, says string
+		do               func(t *testing.T, name string)
+	}{
+		{"switched off", "vcan20", "vcan20 was switched off", func(t *testing.T, name string) { ip(t, "link", "set", name, "down") }},
+		{"switched off and on", "vcan21", "vcan21 was switched off", func(t *testing.T, name string) {
+			ip(t, "link", "set", name, "down")
+			ip(t, "link", "set", name, "up")
+		}},
+		{"removed", "vcan22", "vcan22 was ", func(t *testing.T, name string) { ip(t, "link", "del", name) }},
+		{"removed and made anew", "vcan23", "vcan23 was ", func(t *testing.T, name string) {
+			ip(t, "link", "del", name)
+			again(t, name)
+		}},
+		{"renamed", "vcan24", "vcan24 was ", func(t *testing.T, name string) {
+			// Kernels before 6.2 rename only what is down.
+			if exec.CommandContext(within(t), "ip", "link", "set", name, "name", "vcan34").Run() == nil {
+				t.Log("renamed while up")
+				ip(t, "link", "set", "vcan34", "down")
+			} else {
+				ip(t, "link", "set", name, "down")
+				ip(t, "link", "set", name, "name", "vcan34")
+				ip(t, "link", "set", "vcan34", "up")
+			}
+			t.Cleanup(func() { ip(t, "link", "del", "vcan34") })
+		}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			name := second(t, c.name)
+			before := listeners(t)
+			watch := program(t, "monitor can://"+name)
+			var out, told bytes.Buffer
+			watch.Stdout, watch.Stderr = &out, &told
+			require.NoError(t, watch.Start())
+			require.Eventually(t, func() bool { return listeners(t) > before }, patience, patience/1000, "it does not listen")
+			l, err := socketcan.Open(within(t), "can://"+name)
+			require.NoError(t, err)
+			require.NoError(t, l.Send(within(t), frame.New(0x101, 0, 1)))
+			require.NoError(t, l.Close())
+			c.do(t, name)
+			err = watch.Wait()
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, told.String())
+			require.Equal(t, 69, exit.ExitCode(), told.String())
+			require.Contains(t, told.String(), c.says)
+			require.Contains(t, told.String(), "ip link set "+name)
+			require.Regexp(t, name+` +101`, out.String())
+			t.Log(told.String())
+		})
+	}
+}

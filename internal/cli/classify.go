@@ -34,7 +34,7 @@ func (p *program) classify() *cobra.Command {
 	var o classifyOptions
 	c := &cobra.Command{
 		Use: "classify FILE...", Short: "Tag a recorded log: what is technical, what is personal, and what may be passed on",
-		Long: `classify reads recordings (candump, as logged or as printed, ASC, pcapng, BLF, each also with gzip or zstd; - is stdin) and shows how much
+		Long: `classify reads recordings (candump, as logged or as printed, ASC, pcapng, pcap, BLF, each also with gzip or zstd; - is stdin) and shows how much
 of what is in them, and when. With --to it writes the frames instead, in order, to stdout.
 
 --only technical leaves out every frame that is not technical. --mask personal keeps all frames and sets every

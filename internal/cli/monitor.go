@@ -38,7 +38,7 @@ a recording ends; then it says how many frames there were, and how many were los
 
   can://can0              SocketCAN (Linux)
   sim:golf8?traffic=1     a built-in virtual vehicle with its broadcast traffic
-  replay:car.log          a recording (candump, ASC, pcapng, BLF; gzip, zstd), as fast as it can be read
+  replay:car.log          a recording (candump, ASC, pcapng, pcap, BLF; gzip, zstd), as fast as it can be read
   auto                    the only CAN interface that is up (default)
 
 Several CAN interfaces are watched together: name each.
@@ -159,7 +159,7 @@ func (p *program) runMonitor(ctx context.Context, uris []string, o monitorOption
 	case errors.Is(err, canlog.ErrDamaged):
 		return fail(exitData, "", err)
 	case err == nil && e.source != nil && ctx.Err() == nil && counts.Frames == 0:
-		return fail(exitData, "a candump log, ASC, pcapng or BLF is wanted", errors.New("the recording holds no frame"))
+		return fail(exitData, "a candump log, ASC, pcapng, pcap or BLF is wanted", errors.New("the recording holds no frame"))
 	}
 	return err
 }

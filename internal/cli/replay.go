@@ -33,7 +33,7 @@ func (p *program) replay() *cobra.Command {
 	var o replayOptions
 	c := &cobra.Command{
 		Use: "replay FILE --on LINK", Short: "Play a recording onto a bus", Args: exactArgs(1),
-		Long: `replay plays a recording onto a CAN bus: every frame at its time. FILE is a candump log, ASC, pcapng or BLF,
+		Long: `replay plays a recording onto a CAN bus: every frame at its time. FILE is a candump log, ASC, pcapng, pcap or BLF,
 also packed with gzip or zstd; what is in it decides, not its name.
 
 With --answer it plays the car's part only: a tester on the bus asks, and gets the answers that were recorded to
@@ -182,7 +182,7 @@ func (p *program) playedAll(ctx context.Context, path string, src canlog.Source,
 	case errors.Is(err, canlog.ErrDamaged):
 		return fail(exitData, "", err)
 	case err == nil && ctx.Err() == nil && src.Frames() == 0:
-		return fail(exitData, "a candump log, ASC, pcapng or BLF is wanted", fmt.Errorf("%s holds no frame", filepath.Base(path)))
+		return fail(exitData, "a candump log, ASC, pcapng, pcap or BLF is wanted", fmt.Errorf("%s holds no frame", filepath.Base(path)))
 	}
 	return err
 }

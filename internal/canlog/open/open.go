@@ -1,4 +1,4 @@
-// Package open chooses the reader of a recording by what is in it, never by its name: candump (logged or printed), ASC, pcapng, BLF, each
+// Package open chooses the reader of a recording by what is in it, never by its name: candump (logged or printed), ASC, pcapng, pcap, BLF, each
 // also packed with gzip or zstd.
 package open
 
@@ -27,6 +27,7 @@ const (
 	Long    Format = "candump, as on the screen"
 	ASC     Format = "asc"
 	PCAPNG  Format = "pcapng"
+	PCAP    Format = "pcap"
 	BLF     Format = "blf"
 )
 
@@ -49,6 +50,8 @@ func Reader(r io.Reader) (canlog.Source, Format, error) {
 	switch format {
 	case PCAPNG:
 		return pcapng.NewReader(in), format, nil
+	case PCAP:
+		return pcapng.NewClassic(in), format, nil
 	case BLF:
 		return blf.NewReader(in), format, nil
 	case ASC:
@@ -69,6 +72,8 @@ func Text(r io.Reader) (text io.Reader, other canlog.Source, err error) {
 	switch format {
 	case PCAPNG:
 		return nil, pcapng.NewReader(in), nil
+	case PCAP:
+		return nil, pcapng.NewClassic(in), nil
 	case BLF:
 		return nil, blf.NewReader(in), nil
 	case ASC:
@@ -92,6 +97,8 @@ func choose(r io.Reader) (*bufio.Reader, Format, error) {
 	switch {
 	case bytes.HasPrefix(head, []byte("\x0A\x0D\x0D\x0A")):
 		return in, PCAPNG, nil
+	case pcapng.IsClassic(head):
+		return in, PCAP, nil
 	case bytes.HasPrefix(head, []byte("LOGG")):
 		return in, BLF, nil
 	case isASC(head):

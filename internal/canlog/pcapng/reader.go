@@ -19,6 +19,7 @@ type Reader struct {
 	fence   fence
 	ifaces  []source
 	comment []byte
+	name    []byte
 	err     error
 }
 
@@ -172,13 +173,18 @@ func ticks(resolution byte) uint64 {
 // packet reads one packet; ok when it is a frame.
 func (r *Reader) packet(p *packet, f *frame.Frame) (ok bool, err error) {
 	s := &r.ifaces[p.iface]
-	if s.link != LinkType {
+	if !wraps(s.link) {
 		r.Skip()
 		return false, nil
 	}
 	*f = frame.Frame{}
-	if err := decode(p.data, f); err != nil {
+	number, ok, err := unwrap(s.link, p.data, r.fence.order, f)
+	if err != nil {
 		return false, err
+	}
+	if !ok {
+		r.Skip()
+		return false, nil
 	}
 	f.Time = s.sinceEpoch(p.ticks)
 	r.comment = r.comment[:0]
@@ -197,7 +203,12 @@ func (r *Reader) packet(p *packet, f *frame.Frame) (ok bool, err error) {
 			}
 		}
 	})
-	if err := r.Good(f, s.name); err != nil {
+	name := s.name
+	if number != 0 {
+		r.name = numbered(r.name[:0], number)
+		name = r.name
+	}
+	if err := r.Good(f, name); err != nil {
 		return false, err
 	}
 	return true, nil

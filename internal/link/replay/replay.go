@@ -60,7 +60,7 @@ func Open(ctx context.Context, uri string) (link.Link, error) {
 	_, path, ok := link.Split(uri)
 	if !ok || path == "" {
 		return nil, &link.Error{Op: "open", URI: uri, Err: fmt.Errorf("%w: no file named", link.ErrNoAdapter),
-			Hint: "give the path of a candump log, ASC, pcapng or BLF: replay:session.log"}
+			Hint: "give the path of a candump log, ASC, pcapng, pcap or BLF: replay:session.log"}
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -129,7 +129,7 @@ func load(ctx context.Context, uri string, r io.Reader) (rec recording, stats St
 	}
 	if len(frames) == 0 && src.Damaged() > 0 {
 		return fail(fmt.Errorf("%w: %w: none of its %d records is a frame; %w", link.ErrNoVehicle, link.ErrRecording, src.Damaged(), src.Faults()[0]),
-			"a candump log, ASC, pcapng or BLF is wanted; record with: candump -L can0 > session.log")
+			"a candump log, ASC, pcapng, pcap or BLF is wanted; record with: candump -L can0 > session.log")
 	}
 	for _, f := range frames {
 		cut.add(f)
