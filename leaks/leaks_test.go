@@ -40,6 +40,11 @@ type mutant struct {
 // root is the module's directory.
 const root = ".."
 
+// builtIn is how a rule of the policy begins in the form that is built in.
+func builtIn(id, category string, match ...string) string {
+	return fmt.Sprintf("\"id\": %q,\n   \"match\": [\n    \"%s\"\n   ],\n   \"category\": %q", id, strings.Join(match, "\",\n    \""), category)
+}
+
 func (m *mutant) mutate() (string, error) {
 	b, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {
