@@ -100,7 +100,7 @@ func TestDataGoStraightToAnotherController(t *testing.T) {
 		require.False(t, strings.Contains(got[0]+got[1], entered), entered)
 	}
 	require.Contains(t, pageWords(t, letter), "personal values too, straight over to: Noord Insurance")
-	c.ok("scan", "sim:golf8", "--visit", v)
+	c.ok("scan", "sim:golf8", "--plan", "quick", "--visit", v) // other values, so it would be another copy
 	c.run("upload", "--visit", v)
 	require.Equal(t, 1, strings.Count(strings.Join(envelopes(t, other), "\n"), "portability:"), "what is read later is not part of the request")
 	require.Empty(t, envelopes(t, maker), "only the one that was asked for")

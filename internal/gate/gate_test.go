@@ -232,7 +232,10 @@ func TestOutsideTheEEANothingNamesTheVehicle(t *testing.T) {
 // it, and no other purpose carries more for it.
 func TestPortabilityCarriesWhatTheVehicleGave(t *testing.T) {
 	in := input(t, consent.Portability("Dealer"))
+	in.Values = append(in.Values, tagged(t, []reading.Reading{{Key: "customer.name", Value: reading.Text("Peeters")}, {Key: "workshop.parts", Value: reading.Text("belt")}})...)
 	e := seal(t, yes(in.Purpose), in)
+	require.NotContains(t, string(e.Append(nil)), "Peeters")
+	require.NotContains(t, string(e.Append(nil)), "belt")
 	have := map[string]bool{}
 	for k := range e.Keys {
 		have[k] = true
