@@ -74,11 +74,15 @@ func (b *bench) memory(name, line string) {
 		case <-time.After(time.Millisecond):
 			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 			for line := range strings.Lines(string(status)) {
-				kB, _ := strconv.ParseInt(strings.Trim(line, "VmHWMRsAnon: \tkB\n"), 10, 64)
-				switch c := b.costs[name]; {
-				case strings.HasPrefix(line, "VmHWM:"):
+				fields := strings.Fields(line)
+				if len(fields) < 2 {
+					continue
+				}
+				kB, _ := strconv.ParseInt(fields[1], 10, 64)
+				switch c := b.costs[name]; fields[0] {
+				case "VmHWM:":
 					c.most = max(c.most, kB)
-				case strings.HasPrefix(line, "RssAnon:"):
+				case "RssAnon:":
 					c.own = max(c.own, kB)
 				}
 			}
