@@ -15,6 +15,7 @@ import (
 
 	"obdgate/internal/crash"
 	"obdgate/internal/i18n"
+	"obdgate/internal/link"
 	"obdgate/internal/store"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ type program struct {
 	Streams
 	now     func() time.Time
 	state   store.Options
+	wires   func(link.Registry) link.Registry // nil = the links as they are. For tests that stand on the wire behind every one of them
 	home    string
 	json    bool
 	lang    string

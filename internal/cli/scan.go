@@ -35,6 +35,9 @@ func (p *program) links() link.Registry {
 	r := links()
 	remembered := elm327.Options{Dir: p.stateDir(), Lost: p.lost} // without a home nothing is remembered
 	r["elm"], r["elm+tcp"] = remembered.Open, remembered.Open
+	if p.wires != nil {
+		return p.wires(r)
+	}
 	return r
 }
 

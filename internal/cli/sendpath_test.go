@@ -138,43 +138,10 @@ func TestWhateverIsTyped(t *testing.T) {
 	recording := filepath.Join(dir, "wrote.log")
 	require.NoError(t, os.WriteFile(recording, []byte("(1690000000.000000) can0 7E0#062EF19041\n(1690000000.010000) can0 7E8#036EF190\n"), 0o600))
 	r := rand.New(rand.NewPCG(14229, 20))
-	pick := func(s ...string) string { return s[r.IntN(len(s))] }
 	codes := map[int]int{}
 	reached := 0
 	for i := range n {
-		link := pick(car, car, car, car, car, car, car, car, car+"?baud=04", car+"?init=2EF19041", car+"/2EF190", strings.ToUpper(car), car+"\r14FFFFFF", "sim:golf8", "sim:", "replay:"+recording, "can://vcan0", "2EF19041", "")
-		var args []string
-		switch r.IntN(8) {
-		case 0, 1, 2:
-			args = []string{"scan", link, "--plan", pick("quick", "full", "quick", "full", "04")}
-		case 3:
-			args = []string{"clear", link, "--visit", pick("v1", "", "04"), "--request", pick("paper", "14FFFFFF", "")}
-		case 4:
-			args = []string{"monitor", link, "--" + pick("only", "decode", "count", "dbc"), pick("technical", "14FFFFFF", "1")}
-		case 5:
-			args = []string{"replay", recording, "--on", link}
-		case 6:
-			args = []string{pick("decode", "explain", "doctor", "policy", "visit", "sim"), pick("2EF190", "14FFFFFF", "04", "lint", "open", link), pick("6EF190", "54", "44", "--json")}
-		default:
-			args = []string{pick("scan", "clear", "monitor", "demo", "write", "2E"), link, "--" + pick("service", "raw", "send", "plan", "record", "visit"), pick("2EF19041", "31010203", "04")}
-		}
-		for range max(0, r.IntN(5)-2) { // as typing goes wrong
-			switch j := r.IntN(len(args)); r.IntN(3) {
-			case 0:
-				args = slices.Delete(args, j, j+1)
-			case 1:
-				args = slices.Insert(args, j, pick("04", "14FFFFFF", "-v", "--json", "2EF19041", "\r04\r", link))
-			default:
-				if k := len(args[j]); k > 0 {
-					b := []byte(args[j])
-					b[r.IntN(k)] ^= 1 << r.IntN(7)
-					args[j] = string(b)
-				}
-			}
-			if len(args) == 0 {
-				args = []string{"scan"}
-			}
-		}
+		args := commandLine(r, car, recording)
 		if args[0] == "demo" || args[0] == "sim" {
 			continue // they make their own car
 		}
@@ -213,4 +180,43 @@ func (e *eavesdropper) total() (n int) {
 		n += k
 	}
 	return n
+}
+
+// commandLine is one command line, most of them broken, as typing is. car is an address behind which somebody listens.
+func commandLine(r *rand.Rand, car, recording string) []string {
+	pick := func(s ...string) string { return s[r.IntN(len(s))] }
+	link := pick(car, car, car, car, car, car, car, car, car+"?baud=04", car+"?init=2EF19041", car+"/2EF190", strings.ToUpper(car), car+"\r14FFFFFF", "sim:golf8", "sim:", "replay:"+recording, "can://vcan0", "2EF19041", "")
+	var args []string
+	switch r.IntN(8) {
+	case 0, 1, 2:
+		args = []string{"scan", link, "--plan", pick("quick", "full", "quick", "full", "04")}
+	case 3:
+		args = []string{"clear", link, "--visit", pick("v1", "", "04"), "--request", pick("paper", "14FFFFFF", "")}
+	case 4:
+		args = []string{"monitor", link, "--" + pick("only", "decode", "count", "dbc"), pick("technical", "14FFFFFF", "1")}
+	case 5:
+		args = []string{"replay", recording, "--on", link}
+	case 6:
+		args = []string{pick("decode", "explain", "doctor", "policy", "visit", "sim"), pick("2EF190", "14FFFFFF", "04", "lint", "open", link), pick("6EF190", "54", "44", "--json")}
+	default:
+		args = []string{pick("scan", "clear", "monitor", "demo", "write", "2E"), link, "--" + pick("service", "raw", "send", "plan", "record", "visit"), pick("2EF19041", "31010203", "04")}
+	}
+	for range max(0, r.IntN(5)-2) { // as typing goes wrong
+		switch j := r.IntN(len(args)); r.IntN(3) {
+		case 0:
+			args = slices.Delete(args, j, j+1)
+		case 1:
+			args = slices.Insert(args, j, pick("04", "14FFFFFF", "-v", "--json", "2EF19041", "\r04\r", link))
+		default:
+			if k := len(args[j]); k > 0 {
+				b := []byte(args[j])
+				b[r.IntN(k)] ^= 1 << r.IntN(7)
+				args[j] = string(b)
+			}
+		}
+		if len(args) == 0 {
+			args = []string{"scan"}
+		}
+	}
+	return args
 }
