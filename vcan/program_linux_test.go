@@ -55,6 +55,39 @@ func TestTheProgramReadsACarOnADisturbedBus(t *testing.T) {
 	require.Contains(t, told.String(), "frames carried")
 }
 
+// Chosen values as they change, over the kernel's bus: one round after the other, questions that read, and no state.
+func TestTheProgramWatchesValues(t *testing.T) {
+	name := testtier.Require(t, testtier.VCAN)
+	log := t.TempDir() + "/asked.log"
+	car := program(t, "sim golf8 --on can://"+name+" --log "+log)
+	out, err := car.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, car.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "ready can://"+name+"\n", line)
+	home := t.TempDir() + "/state"
+	watch := program(t, "scan can://"+name+" --plan live --pid 0C,05 --count 5 --every 0 --json --home "+home)
+	var errs bytes.Buffer
+	watch.Stderr = &errs
+	b, err := watch.Output()
+	require.NoError(t, err, errs.String())
+	rounds := strings.Split(strings.TrimSpace(string(b)), "\n")
+	require.Len(t, rounds, 5)
+	for _, round := range rounds {
+		require.Contains(t, round, `"obd.01.0C"`)
+		require.Contains(t, round, `"obd.01.05"`)
+		require.NotContains(t, round, `"errors":[{`)
+	}
+	require.NoDirExists(t, home, "nothing of it is stored")
+	require.NoError(t, car.Process.Signal(os.Interrupt))
+	require.NoError(t, car.Wait())
+	asked, err := os.ReadFile(log)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, strings.Count(string(asked), "01050C"), 5, "both in one question: %s", asked)
+	require.NotRegexp(t, `(?m)\b(04|14FFFFFF|2[EF]|31)\b`, string(asked))
+}
+
 // A piece of a recording, chosen by identifier and time, played twice.
 func TestTheProgramReplaysAPieceInLoops(t *testing.T) {
 	name := testtier.Require(t, testtier.VCAN)

@@ -131,7 +131,7 @@ ecus:
 			continue // they make a car, or look for an adapter, of their own
 		}
 		if r.IntN(20) == 0 {
-			args = append(args, "--plan", "live", "--pid", "0C,04", "--seconds", "1")
+			args = append(args, "--plan", "live", "--pid", "0C,04", "--count", "1", "--every", "0")
 		}
 		tried++
 		request := slices.Index(args, "--request")
