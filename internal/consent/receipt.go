@@ -99,6 +99,9 @@ type Event struct {
 	Validity  string     `json:"validity"`            // "until" and a time, or until-purpose-ended
 	Recipient string     `json:"recipient,omitempty"` // set when the answer is about this one recipient
 	Method    string     `json:"method,omitempty"`    // EvidenceKind
+	// Who obtained the answer for the controller, and under which reference of theirs; "" when the controller asked itself.
+	ObtainedBy string `json:"obtained_by,omitempty"`
+	Reference  string `json:"reference,omitempty"`
 }
 
 // Issuer is who issues a receipt.
@@ -158,6 +161,9 @@ func NewReceipt(id string, d Decision, by Issuer, to []ReceiptRecipient, place L
 			Validity: "until-purpose-ended", Recipient: d.Recipient, Method: string(d.Evidence.Kind),
 		},
 		Ledger: place,
+	}
+	if d.Evidence.Kind == Principal {
+		r.Event.ObtainedBy, r.Event.Reference = d.Evidence.Principal, d.Evidence.Reference
 	}
 	countries := []string{w.Country}
 	for _, p := range to {

@@ -69,6 +69,23 @@ func TestReceiptsAreComplete(t *testing.T) {
 	}
 }
 
+// Who obtained a yes for the workshop, and under which reference, stands on the receipt; the number of the workshop's own form and
+// the name of a witness do not.
+func TestAReceiptNamesWhoObtainedTheAnswer(t *testing.T) {
+	d := granted()
+	d.Evidence = consent.Evidence{Kind: consent.Principal, Principal: "Noord Insurance", Reference: "claim 88-1"}
+	r := receipt(t, d)
+	require.Equal(t, "Noord Insurance", r.Event.ObtainedBy)
+	require.Equal(t, "claim 88-1", r.Event.Reference)
+	require.NoError(t, consent.VerifyReceipt(r, key(1).Public()))
+	r.Event.ObtainedBy = "Zuid Insurance"
+	require.Error(t, consent.VerifyReceipt(r, key(1).Public()))
+	for _, e := range []consent.Evidence{{Kind: consent.Paper, Reference: "2026-114"}, {Kind: consent.Verbal, Witness: "Jan Peeters"}} {
+		d.Evidence = e
+		require.Empty(t, receipt(t, d).Event.ObtainedBy+receipt(t, d).Event.Reference)
+	}
+}
+
 // at27560 follows a path of Fields27560; what is missing fails the test.
 func at27560(t *testing.T, m map[string]any, path string) any {
 	var v any = m

@@ -75,7 +75,7 @@ func Receipt(w io.Writer, words *i18n.Catalog, r consent.Receipt) error {
 	}
 	given := "–"
 	if r.Event.Method != "" {
-		given = t("evidence." + r.Event.Method)
+		given = strings.Join(filled(t("evidence."+r.Event.Method), r.Event.ObtainedBy, r.Event.Reference), " · ")
 	}
 	p := r.Party
 	valid := t("receipt.until-ended")
