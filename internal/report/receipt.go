@@ -144,6 +144,12 @@ func Verifier(w io.Writer, lang, key string) error {
 			if name, ok := strings.CutPrefix(k, "verifier."); ok {
 				m[name] = c.T(k)
 			}
+			// What a receipt says in keys is shown in words.
+			for _, group := range []string{"answer.", "basis.", "purpose."} {
+				if name, ok := strings.CutPrefix(k, group); ok {
+					m[strings.TrimSuffix(group, ".")+"-"+name] = c.T(k)
+				}
+			}
 		}
 		all[l] = m
 	}
