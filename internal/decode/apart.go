@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"obdgate/internal/obd"
@@ -68,8 +69,12 @@ func glued(s string) []string {
 	return out
 }
 
-// several takes apart the answers of several ECUs to one PID of one length that stand on one line without anything between.
+// several takes apart the answers of several ECUs to one PID of one length, or their lists of trouble codes, that stand on one
+// line without anything between.
 func several(s string, req []byte) []string {
+	if len(req) == 1 && (req[0] == 0x03 || req[0] == 0x07 || req[0] == 0x0A) {
+		return lists(s, req[0]+0x40)
+	}
 	if len(req) != 2 || req[0] != 0x01 {
 		return nil
 	}
@@ -90,6 +95,44 @@ func several(s string, req []byte) []string {
 	return out
 }
 
+// lists takes apart whole lists of trouble codes, each its service, the number of codes and the codes.
+func lists(s string, service byte) (out []string) {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		return nil
+	}
+	for len(b) > 0 {
+		n := 2
+		if len(b) > 1 {
+			n += 2 * int(b[1])
+		}
+		if b[0] != service || n > len(b) {
+			return nil
+		}
+		out = append(out, hex.EncodeToString(b[:n]))
+		b = b[n:]
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
+}
+
+// frames takes apart the frames of one message that stand on one line without identifiers: "10 14 62 .. 21 .. 22 ..".
+func frames(w []string) (out []string) {
+	const size = 8
+	if len(w) <= size || len(w[0]) != 2 || w[0][0] != '1' {
+		return nil
+	}
+	for i := 0; i < len(w); i += size {
+		if i > 0 && w[i] != fmt.Sprintf("2%X", i/size&0xF) {
+			return nil
+		}
+		out = append(out, strings.Join(w[i:min(i+size, len(w))], " "))
+	}
+	return out
+}
+
 // apart splits a line in which an adapter, or whoever copied it, has lost the line breaks between frames with 11-bit
 // identifiers: "7E8 06 41 .. 7E9 06 41 ..", or the same packed, nineteen digits each.
 func apart(s string, req []byte) []string {
@@ -101,6 +144,9 @@ func apart(s string, req []byte) []string {
 	}
 	const packed = 3 + 2*8
 	w := strings.Fields(s)
+	if parts := frames(w); parts != nil {
+		return parts
+	}
 	if len(w) == 1 && len(s) > packed && len(s)%packed == 0 {
 		var out []string
 		for ; s != ""; s = s[packed:] {

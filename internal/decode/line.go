@@ -51,6 +51,9 @@ var wideHeads = []string{"18DA", "18DB", "17FE00", "17FC00", "1EC6", "1DD0"}
 // a message without identifiers is under way, so that a consecutive frame without one can follow.
 func understand(s string, req []byte, running bool) line {
 	s = strings.ToUpper(strings.Trim(s, "> \t\r\n"))
+	if strings.HasPrefix(s, "BUS INIT") && strings.Contains(s, "ERROR") {
+		return line{form: status, text: s}
+	}
 	for _, w := range progressWords {
 		s = strings.TrimSpace(strings.TrimPrefix(s, w))
 	}
@@ -120,6 +123,8 @@ func afterEcho(s string, req []byte) string {
 	packed := strings.ReplaceAll(rest, " ", "")
 	answer := fmt.Sprintf("%02X", req[0]|0x40) + q[2:]
 	switch {
+	case isHex(packed) && len(packed)%2 == 1 && strings.HasPrefix(packed[1:], answer[:min(len(answer), 4)]): // the number of answers to wait for
+		return rest[1:]
 	case len(packed) == 3 && isHex(packed) && rest[0] == '0', isHex(packed) && strings.HasPrefix(packed, answer[:min(len(answer), 4)]),
 		isHex(packed) && len(packed) == 6 && strings.HasPrefix(packed, "7F"+q[:2]), slices.Contains(statusWords, rest):
 		return rest
@@ -158,12 +163,12 @@ func classify(tokens []string, req []byte) line {
 	case len(tokens) == 1 && len(head) == 3:
 		n, _ := strconv.ParseUint(head, 16, 16)
 		return line{form: length, n: int(n)}
+	case len(tokens) > 1 && (len(head) == 6 || len(head) == 8 && head > "1FFFFFFF"):
+		return message(tokens, req)
 	case len(tokens) > 1 && (len(head) == 3 || len(head) == 8):
 		return identified(head, tokens[1:], req)
 	case len(tokens) > 1 && len(head) == 4 && len(tokens[1]) <= 2 && head >= "07E8" && head <= "07EF":
 		return identified(head[1:], tokens[1:], req)
-	case len(tokens) > 1 && len(head) == 6:
-		return message(tokens, req)
 	case len(all)%2 == 1 && len(all) > 3:
 		return identified(all[:3], []string{all[3:]}, req)
 	case len(all) > 8 && hasAny(all, wideHeads), len(all) > 8 && strings.HasPrefix(all, "000007"), wide(all, req):
