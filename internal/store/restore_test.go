@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,5 +69,36 @@ func TestAnOlderCopyDoesNotBringAYesBack(t *testing.T) {
 	r, err := s.Ledger().Verify(t.Context())
 	require.NoError(t, err)
 	require.True(t, r.OK(), r.Problems)
+	require.NoError(t, s.Close())
+}
+
+// A program that ends between a withdrawal and the forgetting of its key is made good for by the next start.
+func TestAWithdrawalThatWasInterruptedIsFinished(t *testing.T) {
+	dir := home(t)
+	s := open(t, dir, store.Options{})
+	v, err := s.OpenVisit(t.Context(), visit.Visit{})
+	require.NoError(t, err)
+	_, err = s.RecordDecision(t.Context(), v.ID, yes(consent.Service))
+	require.NoError(t, err)
+	older := copyHome(t, dir)
+	require.NoError(t, s.Tx(t.Context(), func(tx *sql.Tx) error { // and then the power goes
+		d := yes(consent.Service)
+		d.Answer = consent.Withdrawn
+		_, err := s.RecordDecisionTx(t.Context(), tx, v.ID, d)
+		return err
+	}))
+	require.NoError(t, s.Close())
+	s = open(t, dir, store.Options{})
+	a, _, _, err := s.Standing(t.Context(), v.ID, consent.Service, "", time.Now())
+	require.NoError(t, err)
+	require.Equal(t, consent.Withdrawn, a)
+	require.NoError(t, s.Close())
+	key, err := os.ReadFile(filepath.Join(dir, "station.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
+	s = open(t, older, store.Options{})
+	lost, err := s.AnswersLost(t.Context(), s.DB(), v.ID)
+	require.NoError(t, err)
+	require.True(t, lost)
 	require.NoError(t, s.Close())
 }
