@@ -100,6 +100,7 @@ func TestDataGoStraightToAnotherController(t *testing.T) {
 		require.False(t, strings.Contains(got[0]+got[1], entered), entered)
 	}
 	require.Contains(t, pageWords(t, letter), "personal values too, straight over to: Noord Insurance")
+	require.Contains(t, c.ok("visit", "show", v), "save in the full copy that the customer asked for: Noord Insurance")
 	c.ok("scan", "sim:golf8", "--plan", "quick", "--visit", v) // other values, so it would be another copy
 	c.run("upload", "--visit", v)
 	require.Equal(t, 1, strings.Count(strings.Join(envelopes(t, other), "\n"), "portability:"), "what is read later is not part of the request")

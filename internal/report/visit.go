@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -185,6 +186,15 @@ func (t *Text) Visit(v Visit) error {
 	t.items(v.Left)
 	t.told(v.Told)
 	t.Heading("visit.stayed")
+	var copies []string // the customer's own, with everything in them
+	for _, u := range v.Left {
+		if p := consent.Purpose(u.Purpose); p.IsPortability() && !slices.Contains(copies, u.Recipient) {
+			copies = append(copies, u.Recipient)
+		}
+	}
+	if len(copies) > 0 && len(v.Withheld) > 0 {
+		t.Line("  %s", w.T("visit.stayed-but", strings.Join(copies, ", ")))
+	}
 	for _, h := range v.Withheld {
 		t.Line("  %s", w.T("scan.withheld", h.Count, t.Category(h.Category)))
 	}
