@@ -49,14 +49,33 @@ const (
 )
 
 // Parse reads the line at the beginning of b into f: Time, ID, Flags, Len, Dir and Data are set, Seq and Bus are zero. ok
-// is false when the line is not of the common form or b ends within Reach; f is then half written.
+// is false when the line is not of the common form or b ends within Reach.
 func (q *Quick) Parse(b []byte, f *frame.Frame) (s Span, ok bool) {
-	var l Line
-	if !q.Skim(b, &l) {
+	at, id, flags, n, iface, data, next := q.scan(b)
+	if next == 0 {
 		return s, false
 	}
-	l.Frame(b, f)
-	return l.Span, true
+	if f.Len > 8 {
+		clear(f.Data[8:])
+	}
+	f.Time, f.ID, f.Flags, f.Len, f.Dir, f.Seq, f.Bus = at, id, flags, uint8(n), frame.Unknown, 0, 0
+	if n <= 8 {
+		binary.LittleEndian.PutUint64(f.Data[:8], first8(b[data:], n))
+	} else {
+		for i := 0; i < n; i += 4 { // lengths above eight are multiples of four
+			binary.LittleEndian.PutUint32(f.Data[i:], hex8(binary.LittleEndian.Uint64(b[data+2*i:])))
+		}
+	}
+	return Span{iface, iface + q.busLen, data, next}, true
+}
+
+// first8 reads the n data bytes at the beginning of b, at most eight.
+func first8(b []byte, n int) uint64 {
+	data := uint64(hex8(binary.LittleEndian.Uint64(b))) | uint64(hex8(binary.LittleEndian.Uint64(b[8:])))<<32
+	if n < 8 {
+		data &= 1<<(8*n) - 1
+	}
+	return data
 }
 
 // Frame makes the frame of a line that Skim has read from b.
@@ -76,83 +95,18 @@ func (l *Line) Frame(b []byte, f *frame.Frame) {
 
 // First8 is the first eight data bytes, the first in the lowest byte; those beyond the frame's end are zero.
 func (l *Line) First8(b []byte) uint64 {
-	b = b[l.Data:]
-	data := uint64(hex8(binary.LittleEndian.Uint64(b))) | uint64(hex8(binary.LittleEndian.Uint64(b[8:])))<<32
-	if l.Len < 8 {
-		data &= 1<<(8*l.Len) - 1
-	}
-	return data
+	return first8(b[l.Data:], int(l.Len))
 }
 
 // Skim reads the line at the beginning of b into l without converting its data. It is false when the line is not of the
-// common form or b ends within Reach; l is then half written.
+// common form or b ends within Reach.
 func (q *Quick) Skim(b []byte, l *Line) bool {
-	if len(b) < Reach {
+	at, id, flags, n, iface, data, next := q.scan(b)
+	if next == 0 {
 		return false
 	}
-	b = b[:Reach:Reach]
-	w0, w1 := binary.LittleEndian.Uint64(b[0:]), binary.LittleEndian.Uint64(b[4:])
-	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
-		return false
-	}
-	at := 20
-	w := binary.LittleEndian.Uint64(b[12:])
-	if w>>48 != 0x2029 { // ") "
-		if b[21] != ')' || b[22] != ' ' {
-			return false
-		}
-		v, good := decimal8(w)
-		last := b[20] - '0'
-		if !good || last > 9 {
-			return false
-		}
-		l.Time, at = q.second+time.Duration(v*10+uint64(last)), 23
-	} else {
-		v, good := decimal8(w<<16 | 0x3030)
-		if !good {
-			return false
-		}
-		l.Time = q.second + time.Duration(v*1000)
-	}
-	if w := binary.LittleEndian.Uint64(b[at:]); w&q.busAll != q.bus || q.busAll == 0 {
-		if !q.iface(w) {
-			return false
-		}
-	}
-	l.Iface, l.IfaceEnd, l.Name = at, at+q.busLen, q.bus
-	at = l.IfaceEnd + 1
-	switch {
-	case b[at+3] == '#':
-		v := uint32(nibbles[b[at]])<<8 | uint32(nibbles[b[at+1]])<<4 | uint32(nibbles[b[at+2]])
-		if v > frame.MaxStandardID { // 0xFF of a character that is no digit too
-			return false
-		}
-		l.ID, l.Flags, at = v, 0, at+4
-	case b[at+8] == '#':
-		w := binary.LittleEndian.Uint64(b[at:])
-		id := bits.ReverseBytes32(hex8(w))
-		if notHex(w) != 0 || id > frame.MaxExtendedID {
-			return false
-		}
-		l.ID, l.Flags, at = id, frame.Extended, at+9
-	default:
-		return false
-	}
-	if b[at] == '#' {
-		return l.long(b, at+1)
-	}
-	l.Data = at
-	n := 16
-	if bad := notHex(binary.LittleEndian.Uint64(b[at:])); bad != 0 {
-		n = bits.TrailingZeros64(bad) / 8
-	} else if bad := notHex(binary.LittleEndian.Uint64(b[at+8:])); bad != 0 {
-		n = 8 + bits.TrailingZeros64(bad)/8
-	}
-	at += n
-	if n&1 != 0 || b[at] != '\n' {
-		return false
-	}
-	l.Len, l.Next = uint8(n/2), at+1
+	l.Iface, l.IfaceEnd, l.Data, l.Next = iface, iface+q.busLen, data, next
+	l.Name, l.Time, l.ID, l.Flags, l.Len = q.bus, at, id, flags, uint8(n)
 	return true
 }
 
@@ -214,36 +168,99 @@ func (q *Quick) Sift(b []byte) (id uint32, extended bool, n, iface, next int) {
 	return id, extended, n / 2, iface, at + 1
 }
 
+// scan reads all of a line but its data, into registers: its time, the number of its data bytes, where its interface, its data
+// and the next line begin. next is 0 when it is not of the common form.
+func (q *Quick) scan(b []byte) (t time.Duration, id uint32, flags frame.Flags, n, iface, data, next int) {
+	if len(b) < Reach {
+		return
+	}
+	p := (*[Reach]byte)(b)
+	w0, w1 := binary.LittleEndian.Uint64(p[0:]), binary.LittleEndian.Uint64(p[4:])
+	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
+		return
+	}
+	iface = 20
+	w := binary.LittleEndian.Uint64(p[12:])
+	if w>>48 == 0x2029 { // ") "
+		v, good := decimal8(w<<16 | 0x3030)
+		if !good {
+			return
+		}
+		t = q.second + time.Duration(v*1000)
+	} else {
+		v, good := decimal8(w)
+		last := p[20] - '0'
+		if iface = 23; !good || last > 9 || p[21] != ')' || p[22] != ' ' {
+			return
+		}
+		t = q.second + time.Duration(v*10+uint64(last))
+	}
+	if w := binary.LittleEndian.Uint64(p[iface:]); w&q.busAll != q.bus || q.busAll == 0 {
+		if !q.iface(w) {
+			return
+		}
+	}
+	at := iface + q.busLen&7 + 1
+	switch {
+	case p[at+3] == '#':
+		id = uint32(nibbles[p[at]])<<8 | uint32(nibbles[p[at+1]])<<4 | uint32(nibbles[p[at+2]])
+		if id > frame.MaxStandardID { // 0xFF of a character that is no digit too
+			return
+		}
+		at += 4
+	case p[at+8] == '#':
+		w := binary.LittleEndian.Uint64(p[at:])
+		id, flags = bits.ReverseBytes32(hex8(w)), frame.Extended
+		if notHex(w) != 0 || id > frame.MaxExtendedID {
+			return
+		}
+		at += 9
+	default:
+		return
+	}
+	if p[at] == '#' {
+		return q.long(p, t, id, flags, iface, at+1)
+	}
+	n = 16
+	if bad := notHex(binary.LittleEndian.Uint64(p[at:])); bad != 0 {
+		n = bits.TrailingZeros64(bad) / 8
+	} else if bad := notHex(binary.LittleEndian.Uint64(p[at+8:])); bad != 0 {
+		n = 8 + bits.TrailingZeros64(bad)/8
+	}
+	if n&1 != 0 || p[at+n] != '\n' {
+		return
+	}
+	return t, id, flags, n / 2, iface, at, at + n + 1
+}
+
 // Name is the interface of the last line read, as in Line.
 func (q *Quick) Name() uint64 { return q.bus }
 
 // long reads the flags and the data of a CAN FD frame.
-func (l *Line) long(b []byte, at int) bool {
-	flags := nibbles[b[at]]
+func (q *Quick) long(p *[Reach]byte, t time.Duration, id uint32, was frame.Flags, iface, at int) (_ time.Duration, _ uint32, _ frame.Flags, n, _, data, next int) {
+	flags := nibbles[p[at]]
 	if flags > fdBRS|fdESI|fdFDF {
-		return false
+		return
 	}
-	l.Flags |= frame.FD
+	was |= frame.FD
 	if flags&fdBRS != 0 {
-		l.Flags |= frame.BRS
+		was |= frame.BRS
 	}
 	if flags&fdESI != 0 {
-		l.Flags |= frame.ESI
+		was |= frame.ESI
 	}
-	l.Data = at + 1
-	n := 0
+	data = at + 1
 	for ; n < 2*frame.MaxData; n += 8 {
-		if bad := notHex(binary.LittleEndian.Uint64(b[l.Data+n:])); bad != 0 {
+		if bad := notHex(binary.LittleEndian.Uint64(p[data+n:])); bad != 0 {
 			n += bits.TrailingZeros64(bad) / 8
 			break
 		}
 	}
-	at = l.Data + n
-	if n&1 != 0 || b[at] != '\n' || frame.PadLen(n/2) != n/2 {
-		return false
+	at = data + n
+	if n&1 != 0 || p[at] != '\n' || frame.PadLen(n/2) != n/2 {
+		return
 	}
-	l.Len, l.Next = uint8(n/2), at+1
-	return true
+	return t, id, was, n / 2, iface, data, at + 1
 }
 
 // seconds reads "(1690000000." and remembers it.
