@@ -292,7 +292,7 @@ func (q *Quick) iface(w uint64) bool {
 			q.bus, q.busLen = w&q.busAll, n
 			return true
 		}
-		if c <= ' ' || c >= 0x7F {
+		if c <= ' ' || c >= 0x7F || c == '#' { // with # it may be a frame without an interface
 			return false
 		}
 	}
