@@ -23,7 +23,7 @@ func (t *Text) mileage(d Document) {
 		if m.Verdict == string(odometer.Inconsistent) {
 			verdict = t.bad.Render(verdict)
 		}
-		t.Rows([][]string{{m.Km.String() + " (" + m.Source + ")", verdict}})
+		t.Rows([][]string{{m.Km.String() + " (" + sourceCode(m.Source) + ")", verdict}})
 		t.Line("  %s", t.Reason("odometer-reason.", m.Reason))
 		switch {
 		case m.Earlier != nil:
@@ -38,9 +38,13 @@ func (t *Text) mileage(d Document) {
 		if s.Unconfirmed {
 			note = w.T("unconfirmed")
 		}
-		code := strings.ReplaceAll(strings.TrimPrefix(s.Source, "odometer."), ".", "") // a maker's own place
-		return []string{"", s.ECU, code, t.sourceName(s), s.Km.String(), note}
+		return []string{"", s.ECU, sourceCode(s.Source), t.sourceName(s), s.Km.String(), note}
 	}))
+}
+
+// sourceCode is the question a mileage answers, as technicians write it: 01A6, 22D10D.
+func sourceCode(source string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(source, "odometer."), ".", "")
 }
 
 // sourceName says in words what a mileage source is.
