@@ -166,7 +166,7 @@ func (e ECU) document(show Show) ECUDoc {
 		}
 	}
 	if len(e.Payload) > 0 && e.Negative == nil && (e.Err == nil || len(e.Readings) > 0) {
-		d.lists(e.Payload)
+		d.lists(e.Payload, e.Source.Legacy)
 	}
 	if errors.Is(e.Err, obfcm.ErrLayout) {
 		d.Layout = "unknown"
@@ -175,7 +175,7 @@ func (e ECU) document(show Show) ECUDoc {
 }
 
 // lists makes the lists a question asks for present, so that none is told apart from not asked.
-func (d *ECUDoc) lists(resp []byte) {
+func (d *ECUDoc) lists(resp []byte, legacy bool) {
 	switch {
 	case resp[0] == 0x43 || resp[0] == 0x47 || resp[0] == 0x4A || resp[0] == 0x57 || resp[0] == 0x58 || resp[0] == 0x59:
 		if d.DTCs == nil {
@@ -189,7 +189,7 @@ func (d *ECUDoc) lists(resp []byte) {
 		if d.CVNs == nil {
 			d.CVNs = []string{}
 		}
-	case resp[0] == 0x46:
+	case resp[0] == 0x46 && !legacy:
 		tests, _ := obd.Tests(resp)
 		for _, t := range tests {
 			d.Tests = append(d.Tests, testDoc(t))

@@ -412,7 +412,7 @@ func joinLegacy(in [][]byte) [][]byte {
 			cur = append([]byte(nil), m...)
 		case m[0] == 0x49 && len(m) > 3 && len(cur) > 2 && m[1] == cur[1]:
 			cur = append(cur, m[3:]...)
-		case m[0] == cur[0] && (m[0] == 0x43 || m[0] == 0x47 || m[0] == 0x4A):
+		case m[0] == cur[0] && (m[0] == 0x46 && len(m) > 1 && len(cur) > 1 && m[1] == cur[1] || m[0] == 0x43 || m[0] == 0x47 || m[0] == 0x4A):
 			cur = append(cur, m[1:]...)
 		default:
 			out = append(out, m)
@@ -480,11 +480,14 @@ func (p *peer) ecu(req []byte) (ECU, bool) {
 	return e, true
 }
 
-// source is where a message came from. Trouble codes recorded without headers are a legacy message when their length is
+// source is where a message came from. Without headers the length tells: trouble codes recorded without headers are a legacy message when their length is
 // odd: a message on CAN has a count byte and is even.
 func (p *peer) source(m []byte) Source {
 	s := p.src
 	if p.anon && len(m)%2 == 1 && len(m) > 1 && (m[0] == 0x43 || m[0] == 0x47 || m[0] == 0x4A) {
+		s.Legacy = true
+	}
+	if n := len(m) - 1; p.anon && n > 0 && m[0] == 0x46 && n%6 == 0 && n%9 != 0 { // tests of six bytes, where CAN's have nine
 		s.Legacy = true
 	}
 	return s

@@ -16,7 +16,7 @@ func Decode(req, resp []byte) ([]reading.Reading, error) { return decode(req, re
 
 // DecodeLegacy is Decode for K-line and J1850. Trouble codes come three to a message without a count, padded with 0000;
 // resp then is the first message and of each further one all but the service byte. Numbered messages of service 09 are
-// joined as 49, InfoType, 01, then the data of messages 1, 2, … in order.
+// joined as 49, InfoType, 01, then the data of messages 1, 2, … in order; those of service 06 like trouble codes.
 func DecodeLegacy(req, resp []byte) ([]reading.Reading, error) { return decode(req, resp, true) }
 
 func decode(req, resp []byte, legacy bool) ([]reading.Reading, error) {
@@ -42,6 +42,9 @@ func decode(req, resp []byte, legacy bool) ([]reading.Reading, error) {
 	case 0x04:
 		return nil, surplus(req[0], -1, 1, len(resp))
 	case 0x06:
+		if legacy {
+			return legacyMonitors(req[1:], resp)
+		}
 		return monitors(req[1:], resp)
 	case 0x09:
 		return information(req[1:], resp, legacy)
