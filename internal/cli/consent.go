@@ -17,7 +17,6 @@ import (
 	"obdgate/internal/consent"
 	"obdgate/internal/i18n"
 	"obdgate/internal/outbox"
-	"obdgate/internal/reading"
 	"obdgate/internal/report"
 	"obdgate/internal/store"
 	"obdgate/internal/visit"
@@ -198,42 +197,29 @@ func (p *program) answer(ctx context.Context, s *store.Store, v visit.Visit, ds 
 	return t.Err()
 }
 
-// consequences tells what a no destroyed, and destroys what was read for its purpose alone. A yes to the service purpose leaves
-// the mark of the mileage.
+// consequences tells what a no destroyed. A yes to the service purpose leaves the mark of the mileage.
 func (p *program) consequences(ctx context.Context, s *store.Store, id string, d consent.Decision, a outbox.Answered) error {
 	if a.Destroyed > 0 {
 		p.say("consent.destroyed", a.Destroyed)
 	}
+	p.taken(a.Taken)
 	if d.Answer.Yes() && d.Purpose == consent.Service && d.Recipient == "" { // the vehicle may have been read before
 		return s.RememberMileage(ctx, id)
 	}
-	if d.Answer.Yes() || d.Answer == consent.Deferred || d.Recipient != "" {
-		return nil
-	}
-	if d.Purpose == consent.Service {
-		forgotten, err := s.ForgetMileage(ctx, id)
-		if forgotten {
-			p.say("consent.mileage-forgotten")
-		}
-		return p.heldBack(err)
-	}
-	if d.Purpose != consent.OBFCM {
-		return nil
-	}
-	gone, err := s.Shred(ctx, id, "obfcm-"+d.Answer.String(), isConsumption)
-	if err == nil && gone > 0 {
-		p.say("consent.shredded", gone)
-	}
-	return p.heldBack(err)
+	return nil
 }
 
-// heldBack tells that a restriction keeps what a no would destroy; it goes when the restriction is lifted.
-func (p *program) heldBack(err error) error {
-	if errors.Is(err, store.ErrRestricted) {
-		p.say("consent.restricted", err)
-		return nil
+// taken tells what was destroyed of what had been read, or why a restriction keeps it for now.
+func (p *program) taken(t store.Taken) {
+	if t.Mileage {
+		p.say("consent.mileage-forgotten")
 	}
-	return err
+	if t.Values > 0 {
+		p.say("consent.shredded", t.Values)
+	}
+	if t.Held != nil {
+		p.say("consent.restricted", t.Held)
+	}
 }
 
 // tell passes a withdrawal on at once. A recipient that does not answer now is told by the next upload.
@@ -248,8 +234,6 @@ func (p *program) tell(ctx context.Context, q *outbox.Outbox, id string) error {
 	}
 	return err
 }
-
-func isConsumption(k reading.Key) bool { return strings.HasPrefix(string(k), "obfcm.") }
 
 func (p *program) consentWithdraw() *cobra.Command {
 	var o answerOptions

@@ -180,7 +180,12 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {
 				d.Hold, d.Lifted = reason, lift
 				if lift {
-					return p.lift(c.Context(), s, v.ID)
+					taken, err := s.LiftRestriction(c.Context(), v.ID)
+					if err == nil {
+						p.say("rights.lifted", v.ID)
+						p.taken(taken)
+					}
+					return err
 				}
 				p.say("rights.restricted", v.ID, reason)
 				return s.Restrict(c.Context(), v.ID, reason)
@@ -191,28 +196,6 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
 	c.Flags().StringVar(&reason, "reason", "", "why, one word with dashes")
 	c.Flags().BoolVar(&lift, "lift", false, "end the restriction")
 	return c
-}
-
-// lift ends a restriction and makes up for what a no given meanwhile could not destroy.
-func (p *program) lift(ctx context.Context, s *store.Store, id string) error {
-	if err := s.LiftRestriction(ctx, id); err != nil {
-		return err
-	}
-	p.say("rights.lifted", id)
-	have, err := s.Ledger().Decisions(ctx, id)
-	if err != nil {
-		return store.Explain(err)
-	}
-	for _, purpose := range []consent.Purpose{consent.Service, consent.OBFCM} {
-		stand, _ := consent.Standing(have, purpose, p.now())
-		if stand != consent.Refused && stand != consent.Withdrawn {
-			continue
-		}
-		if err := p.consequences(ctx, s, id, consent.Decision{Purpose: purpose, Answer: stand}, outbox.Answered{}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // request opens a ticket, does what is asked and settles it. When it fails the ticket stays open.

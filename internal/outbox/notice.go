@@ -44,6 +44,7 @@ type Answered struct {
 	Receipt   consent.Receipt
 	Destroyed int // envelopes that had not left
 	Notices   int // recipients to be told
+	Taken     store.Taken
 }
 
 // Answer records a customer's answer and what follows from it, in one transaction: after a no nothing of the purpose is
@@ -58,6 +59,9 @@ func (o *Outbox) Answer(ctx context.Context, visit string, d consent.Decision) (
 			return nil
 		}
 		if a.Destroyed, err = o.DestroyTx(ctx, tx, visit, d.Purpose, d.Recipient, d.Answer.String()); err != nil {
+			return err
+		}
+		if a.Taken, err = o.st.TakeBackTx(ctx, tx, visit, d); err != nil {
 			return err
 		}
 		a.Notices, err = o.notifyTx(ctx, tx, visit, d.Purpose, d.Recipient, a.Receipt.ID, false)

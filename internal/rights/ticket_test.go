@@ -107,7 +107,8 @@ func TestARestrictedVisitIsKeptAndNotUsed(t *testing.T) {
 	_, err = rights.Access(t.Context(), s, v.ID, closedAt, map[string]json.RawMessage{})
 	require.NoError(t, err, "its customer may see it all the same")
 
-	require.NoError(t, s.LiftRestriction(t.Context(), v.ID))
+	_, err = s.LiftRestriction(t.Context(), v.ID)
+	require.NoError(t, err)
 	require.NoError(t, standing())
 	out, err = rights.Sweep(t.Context(), s, rules(t), closedAt.AddDate(5, 0, 0))
 	require.NoError(t, err)

@@ -113,6 +113,32 @@ func (s *Store) renewYes(ctx context.Context, tx ledger.DBTX, visit string, d co
 	return nil
 }
 
+// Taken is what a no destroyed of what had been read for its purpose alone.
+type Taken struct {
+	Values  int   // of the consumption record
+	Mileage bool  // the mark left for the vehicle's next visit
+	Held    error // ErrRestricted when a restriction keeps it until it is lifted
+}
+
+// TakeBackTx destroys what was read for a purpose alone, in the transaction that records the no to it: there is no moment in which
+// the no stands and the values are there. A yes, a deferral and a no to one recipient take nothing. The caller calls
+// FinishDestruction once tx is committed.
+func (s *Store) TakeBackTx(ctx context.Context, tx ledger.DBTX, visit string, d consent.Decision) (t Taken, err error) {
+	if d.Answer != consent.Refused && d.Answer != consent.Withdrawn || d.Recipient != "" {
+		return t, nil
+	}
+	switch d.Purpose {
+	case consent.Service:
+		t.Mileage, err = s.forgetMark(ctx, tx, visit)
+	case consent.OBFCM:
+		t.Values, err = s.shredTx(ctx, tx, visit, "obfcm-"+d.Answer.String(), dropConsumption)
+	}
+	if errors.Is(err, ErrRestricted) {
+		return Taken{Held: err}, nil
+	}
+	return t, err
+}
+
 // AnswersLost reports whether the answers of a visit come from an older copy of the state than a no that was given since: then no
 // yes among them counts, and the customer has to be asked again. False for a visit without a yes, or without keys.
 func (s *Store) AnswersLost(ctx context.Context, tx ledger.DBTX, visit string) (bool, error) {

@@ -73,11 +73,15 @@ func (s *Store) agreeNow(ctx context.Context, tx ledger.DBTX, id string, scan *v
 	}
 	alone := visit.Visit{Scans: []visit.Scan{*scan}}
 	alone.Scans[0].Readings = slices.Clone(scan.Readings)
-	n := dropReadings(&alone, func(k reading.Key) bool { return strings.HasPrefix(string(k), "obfcm.") })
+	n := dropConsumption(&alone)
 	*scan = alone.Scans[0]
 	scan.OBFCM = obfcm.Verdict{Outcome: obfcm.Refused, Reasons: []string{"shredded-after-read"}}
 	if n > 0 {
 		events = append(events, ledger.Event{Kind: ledger.Shredded, Facts: ledger.Facts{Count: n, Reason: "obfcm-" + now.String()}})
 	}
 	return events, nil
+}
+
+func dropConsumption(v *visit.Visit) int {
+	return dropReadings(v, func(k reading.Key) bool { return strings.HasPrefix(string(k), "obfcm.") })
 }

@@ -154,19 +154,6 @@ func (s *Store) RememberMileage(ctx context.Context, id string) error {
 	})
 }
 
-// ForgetMileage destroys the mark a visit has left for the vehicle's next one, and reports whether there was one: what a
-// withdrawal of the service purpose asks for. The destruction is logged. ErrRestricted keeps it.
-func (s *Store) ForgetMileage(ctx context.Context, visit string) (gone bool, err error) {
-	err = s.Tx(ctx, func(tx *sql.Tx) (err error) {
-		gone, err = s.forgetMark(ctx, tx, visit)
-		return err
-	})
-	if err != nil || !gone {
-		return false, err
-	}
-	return true, s.destroyed(ctx)
-}
-
 func (s *Store) forgetMark(ctx context.Context, tx ledger.DBTX, visit string) (bool, error) {
 	var n int
 	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM store_mileage WHERE visit = ?`, visit).Scan(&n)

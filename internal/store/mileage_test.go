@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,6 +45,18 @@ func marks(t *testing.T, s *store.Store) (n int) {
 	t.Helper()
 	require.NoError(t, s.DB().QueryRow(`SELECT count(*) FROM store_mileage`).Scan(&n))
 	return n
+}
+
+// forget is what a withdrawal of the service purpose takes: whether there was a mark.
+func forget(t *testing.T, s *store.Store, visit string) (bool, error) {
+	t.Helper()
+	var taken store.Taken
+	require.NoError(t, s.Tx(t.Context(), func(tx *sql.Tx) (err error) {
+		taken, err = s.TakeBackTx(t.Context(), tx, visit, consent.Decision{Purpose: consent.Service, Answer: consent.Withdrawn})
+		return err
+	}))
+	require.NoError(t, s.FinishDestruction(t.Context()))
+	return taken.Mileage, taken.Held
 }
 
 const otherVIN = "WVWZZZ3CZPE000002"
@@ -97,11 +110,11 @@ func TestMileageAndTheCustomer(t *testing.T) {
 	body, err := s.ExportVisit(t.Context(), v.ID)
 	require.NoError(t, err)
 	require.Contains(t, string(body), `"mileage_mark":{"km":120400,"month":"`)
-	gone, err := s.ForgetMileage(t.Context(), v.ID)
+	gone, err := forget(t, s, v.ID)
 	require.NoError(t, err)
 	require.True(t, gone)
 	require.Zero(t, marks(t, s))
-	gone, err = s.ForgetMileage(t.Context(), v.ID)
+	gone, err = forget(t, s, v.ID)
 	require.NoError(t, err)
 	require.False(t, gone)
 	body, err = s.ExportVisit(t.Context(), v.ID)
@@ -145,7 +158,7 @@ func TestMileageOfACustomerWhoWithdraws(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(body), "mileage_mark")
 	older := copyHome(t, dir)
-	gone, err := s.ForgetMileage(t.Context(), v.ID)
+	gone, err := forget(t, s, v.ID)
 	require.NoError(t, err)
 	require.True(t, gone)
 	es, err := s.Ledger().VisitEntries(t.Context(), v.ID)
@@ -201,9 +214,10 @@ func TestMileageOfARestrictedVisit(t *testing.T) {
 	require.NoError(t, s.Restrict(t.Context(), v.ID, "accuracy-contested"))
 	_, meanwhile := readAt(t, s, vinText, 60_000, consent.Granted)
 	require.Nil(t, meanwhile.Earlier, "not used")
-	_, err := s.ForgetMileage(t.Context(), v.ID)
+	_, err := forget(t, s, v.ID)
 	require.ErrorIs(t, err, store.ErrRestricted)
-	require.NoError(t, s.LiftRestriction(t.Context(), v.ID))
+	_, err = s.LiftRestriction(t.Context(), v.ID)
+	require.NoError(t, err)
 	_, after := readAt(t, s, vinText, 60_000, consent.Granted)
 	require.NotNil(t, after.Earlier, "kept as it was")
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"obdgate/internal/consent"
 	"obdgate/internal/ledger"
 	"obdgate/internal/visit"
 )
@@ -133,26 +134,45 @@ func (s *Store) DropTickets(ctx context.Context, before time.Time) (n int, err e
 
 // Restrict keeps a visit as it is: reason is a stable key such as legal-hold or accuracy-contested.
 func (s *Store) Restrict(ctx context.Context, visit, reason string) error {
-	return s.setHold(ctx, visit, reason, "restricted."+reason)
+	return s.Tx(ctx, func(tx *sql.Tx) error { return s.setHold(ctx, tx, visit, reason, "restricted."+reason) })
 }
 
-// LiftRestriction ends it.
-func (s *Store) LiftRestriction(ctx context.Context, visit string) error {
-	return s.setHold(ctx, visit, nil, "restriction-lifted")
-}
-
-func (s *Store) setHold(ctx context.Context, visit string, hold any, event string) error {
-	return s.Tx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE store_visits SET hold = ?, due = NULL WHERE id = ?`, hold, visit)
-		if err != nil {
+// LiftRestriction ends it, and destroys in the same transaction what a no given meanwhile could not.
+func (s *Store) LiftRestriction(ctx context.Context, visit string) (out Taken, err error) {
+	err = s.Tx(ctx, func(tx *sql.Tx) error {
+		if err := s.setHold(ctx, tx, visit, nil, "restriction-lifted"); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return fmt.Errorf("visit %s: %w", visit, errors.Join(ErrNotFound, err))
+		for _, purpose := range []consent.Purpose{consent.Service, consent.OBFCM} {
+			a, d, _, err := s.StandingTx(ctx, tx, visit, purpose, "", s.now())
+			if err != nil {
+				return err
+			}
+			d.Purpose, d.Answer = purpose, a
+			t, err := s.TakeBackTx(ctx, tx, visit, d)
+			if err != nil {
+				return err
+			}
+			out.Values, out.Mileage = out.Values+t.Values, out.Mileage || t.Mileage
 		}
-		_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Rights, Visit: visit, At: s.now(), Facts: ledger.Facts{Reason: event}})
-		return err
+		return nil
 	})
+	if err != nil {
+		return Taken{}, err
+	}
+	return out, s.FinishDestruction(ctx)
+}
+
+func (s *Store) setHold(ctx context.Context, tx ledger.DBTX, visit string, hold any, event string) error {
+	res, err := tx.ExecContext(ctx, `UPDATE store_visits SET hold = ?, due = NULL WHERE id = ?`, hold, visit)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return fmt.Errorf("visit %s: %w", visit, errors.Join(ErrNotFound, err))
+	}
+	_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Rights, Visit: visit, At: s.now(), Facts: ledger.Facts{Reason: event}})
+	return err
 }
 
 // Restriction is why a visit is restricted, "" when it is not.

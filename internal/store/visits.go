@@ -300,32 +300,38 @@ func (s *Store) ShredOrder(ctx context.Context, id, reason string) (bool, error)
 }
 
 // shred lets change remove values and counts them.
-func (s *Store) shred(ctx context.Context, id, reason string, change func(*visit.Visit) int) (int, error) {
-	n := 0
-	err := s.Tx(ctx, func(tx *sql.Tx) error {
-		v, err := s.readVisit(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if n = change(&v); n == 0 {
-			return nil
-		}
-		if err := s.unrestricted(ctx, tx, id); err != nil {
-			return err
-		}
-		if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {
-			return err
-		}
-		if err := s.writeVisit(ctx, tx, &v); err != nil {
-			return err
-		}
-		_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Shredded, Visit: id, At: s.now(), Facts: ledger.Facts{Count: n, Reason: reason}})
+func (s *Store) shred(ctx context.Context, id, reason string, change func(*visit.Visit) int) (n int, err error) {
+	err = s.Tx(ctx, func(tx *sql.Tx) (err error) {
+		n, err = s.shredTx(ctx, tx, id, reason, change)
 		return err
 	})
 	if err != nil || n == 0 {
 		return 0, err
 	}
 	return n, s.destroyed(ctx)
+}
+
+// shredTx is shred within tx; the caller calls FinishDestruction once it is committed.
+func (s *Store) shredTx(ctx context.Context, tx ledger.DBTX, id, reason string, change func(*visit.Visit) int) (int, error) {
+	v, err := s.readVisit(ctx, tx, id)
+	if err != nil {
+		return 0, err
+	}
+	n := change(&v)
+	if n == 0 {
+		return 0, nil
+	}
+	if err := s.unrestricted(ctx, tx, id); err != nil {
+		return 0, err
+	}
+	if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {
+		return 0, err
+	}
+	if err := s.writeVisit(ctx, tx, &v); err != nil {
+		return 0, err
+	}
+	_, err = s.log.AppendTx(ctx, tx, ledger.Event{Kind: ledger.Shredded, Visit: id, At: s.now(), Facts: ledger.Facts{Count: n, Reason: reason}})
+	return n, err
 }
 
 func bodyRange(v visit.Visit) int {
