@@ -154,7 +154,7 @@ var mutants = []mutant{
 	{"an erased visit keeps its key", "an erased visit, from any backup", "internal/store/visits.go",
 		"\t\tif err := s.giveUp(ctx, tx, id, \"\"); err != nil {", "\t\tif err := s.giveUp(ctx, tx, id, \"none\"); err != nil {", "internal/store", "TestErasingLeavesNoKeyAndNoBody"},
 	{"a late refusal keeps the old key", "shredded consumption values, from any backup", "internal/store/visits.go",
-		"\t\tif _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {", "\t\tif _, err := s.visitKey(ctx, tx, id, useBody); err != nil {", "internal/store", "TestRefusalAfterTheReadShredsTheValuesAndWhatWasConcluded"},
+		"if _, err := s.newKey(ctx, tx, id, useBody, bodyRange(v)); err != nil {", "if _, err := s.visitKey(ctx, tx, id, useBody); err != nil {", "internal/store", "TestRefusalAfterTheReadShredsTheValuesAndWhatWasConcluded"},
 	{"records are stored as they are", "receipts, bodies and names on the disk", "internal/store/seal.go",
 		"return g.Seal(out, out, plain, []byte(aad)), nil", "return append(g.Seal(out, out, plain, []byte(aad)), plain...), nil", "internal/store", "TestNothingReadableLiesOnTheDisk"},
 	{"small groups are published", "a car that is alone in its group", "internal/collector/quality.go",
