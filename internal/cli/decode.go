@@ -22,9 +22,13 @@ func (p *program) decode() *cobra.Command {
 		Long: `decode takes a request and the answers to it, as hexadecimal text, as CAN frames or as an adapter printed them.
 With --json and no arguments it reads JSON lines from stdin and writes one object per line:
 
-  {"request":"0917","response":["7E8 10 13 49 17 01 00 00 30","7E8 21 …"]}`,
+  {"request":"0917","response":["7E8 10 13 49 17 01 00 00 30","7E8 21 …"]}
+
+A request may say whom it asks, in front of it (7E0 22F190, 6F1 60 03 22 D1 0D): makers' own identifiers are then
+read even where the answer has no identifier. Echoes, prompts, times and lost line breaks are understood.`,
 		Example: `  obdgate decode 0105 410578
   obdgate decode 03 "7E8 06 43 02 01 33 C1 58"
+  obdgate decode "6F1 60 03 22 D1 0D" "660 F1 10 0B 62 D1 0D 00 02" "660 F1 21 86 B3 00 02 86 B3"
   obdgate decode --json < answers.jsonl`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 1 || len(args) == 0 && !p.json {

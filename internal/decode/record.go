@@ -480,8 +480,8 @@ func (p *peer) ecu(req []byte) (ECU, bool) {
 	return e, true
 }
 
-// source is where a message came from. Without headers the length tells: trouble codes recorded without headers are a legacy message when their length is
-// odd: a message on CAN has a count byte and is even.
+// source is where a message came from. Without headers the length tells a legacy message: of odd length where it lists trouble
+// codes, since a list on CAN has a count byte and is even.
 func (p *peer) source(m []byte) Source {
 	s := p.src
 	if p.anon && len(m)%2 == 1 && len(m) > 1 && (m[0] == 0x43 || m[0] == 0x47 || m[0] == 0x4A) {
