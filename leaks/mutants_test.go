@@ -186,6 +186,8 @@ var mutants = []mutant{
 		"err != nil || over {", "err != nil || over && d.Seq == 0 {", "internal/ledger", "TestTheClockGoingBackRevivesNoYes"},
 	{"a changed entry of the register counts", "whole VINs to wherever somebody wrote into the file", "internal/store/recipients.go",
 		"if err != nil { // a no must", "if err != nil && entry == \"\" { // a no must", "internal/store", "TestAnEntryThatWasChangedReceivesNothing"},
+	{"a customer who was never asked leaves a mark of the mileage", "a vehicle's mileage between its visits", "internal/store/mileage.go",
+		"if errors.Is(err, ErrRestricted) || err == nil && !answer.Yes() {\n\t\treturn nil", "if errors.Is(err, ErrRestricted) || answer == consent.Refused {\n\t\treturn nil", "internal/store", "TestMileageAndTheCustomer"},
 	{"a withdrawal leaves the mileage's key", "the mark, from any backup", "internal/store/mileage.go",
 		"if err := s.giveUp(ctx, tx, visit, useMileage); err != nil {", "if err := s.giveUp(ctx, tx, visit, \"none\"); err != nil {", "internal/store", "TestMileageOfACustomerWhoWithdraws"},
 }
