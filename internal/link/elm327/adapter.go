@@ -47,6 +47,7 @@ type adapter struct {
 	echo  bool // its echo is on, and commands are compared with it, see echo.go
 	lost  bool // the adapter's settings are not known: it was reset, or a plan broke off
 	noisy bool // the line loses characters, see noise.go
+	deaf  bool // some of them on the way to the adapter, see echo.go
 	idle  Splitter
 	stop  <-chan struct{} // ends the waiting of at, nil = nothing does
 	until time.Duration   // no command is begun after this, 0 = no bound
@@ -387,6 +388,7 @@ func (a *adapter) at(cmd string) (statusSet, error) {
 		a.lost = a.lost || a.rep.status.reset()
 		a.fatal = a.fatal || a.rep.status.has(CANFatal)
 		a.noisy = a.noisy || err == nil && (a.rep.blurred() || puzzled && a.rep.status.has(OK))
+		a.deaf = a.deaf || err == nil && puzzled && a.rep.status.has(OK)
 		puzzled = a.rep.status.has(NotUnderstood)
 		switch {
 		case err != nil && a.rep.status.has(OK) && !a.rep.status.reset():

@@ -7,7 +7,7 @@ import (
 
 // Characters on their way to the adapter get lost as well, and what is left of a question may be another one: "0141" without
 // its second character is the order to clear the fault memory. Where that could happen (request has no count to put behind
-// it, or the line is known to lose characters) the echo is switched on and a command gets its carriage return only when
+// it, or characters are known to get lost on this way) the echo is switched on and a command gets its carriage return only when
 // what has come back is what was sent. It costs a round trip, so a sound line does without.
 
 // echoTries is how often a command is written anew whose echo is another.
@@ -54,7 +54,7 @@ func (a *adapter) spell(stop <-chan struct{}, cmd string) error {
 			a.echo, a.can.noEcho = false, true
 			return a.write("\r")
 		}
-		a.noisy = true
+		a.noisy, a.deaf = true, true
 		// No command and no hexadecimal digits: it is refused, whatever stands before it.
 		a.rep.begin("ZZ")
 		if err := a.write("ZZ\r"); err != nil {

@@ -37,7 +37,8 @@ func (c cell) deadline() time.Duration {
 	case c.fault == "babble-on":
 		return d + 45*time.Second
 	case c.fault == "deaf":
-		return 4 * d // and an adapter that waits for the end of a line is found silent first
+		return 6 * d // a round trip more for every command, and every answer twice: four times; what was read before it showed once more;
+		// and an adapter that waits for the end of a line is found silent first
 	case slices.Contains(noises, c.fault):
 		return 3 * d // every answer twice, and what was read before it showed once more
 	case c.fault == "prompt-lost":

@@ -58,7 +58,7 @@ func (l *Link) reopen(j *job, lost error) error {
 				_ = a.pump.close()
 				return errOther
 			}
-			a.can, a.sums, a.trip, a.tail, a.tails = old.can, old.sums, old.trip, old.tail, old.tails
+			a.deaf, a.can, a.sums, a.trip, a.tail, a.tails = old.deaf, old.can, old.sums, old.trip, old.tail, old.tails
 			l.a = a
 			if l.options.Lost != nil {
 				l.options.Lost(0)

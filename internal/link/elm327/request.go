@@ -184,7 +184,8 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 	odd := "" // the reply before, where it had lines of unusual length
 	longer := false
 	strange := false
-	more := 4 // tries that only change the way of asking
+	puzzled := false // the adapter did not understand the question, which has no count
+	more := 4        // tries that only change the way of asking
 	tries := attempts
 	faults := 0 // replies that did not end, or tell of a fault: no damage on the way, so not more often than attempts
 	var heard votes
@@ -208,7 +209,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.guard(l.lossy() || !in && !harmless(text)); err != nil {
+		if err := a.guard(a.deaf || !in && !harmless(text)); err != nil {
 			return nil, err
 		}
 		a.discard()
@@ -257,6 +258,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if l.lossy() {
 			tries = noisyAttempts
 		}
+		a.deaf = a.deaf || puzzled && !o.status.has(NotUnderstood) && len(o.frames) > 0
 		a.fatal = a.fatal || o.status.has(CANFatal)
 		a.can.noWide = a.can.noWide || o.alien && w.mask == diagnostic
 		switch {
@@ -278,6 +280,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			continue
 		case o.status.has(NotUnderstood):
 			o.bad = errRefused
+			puzzled = !in
 			heard.hurt = heard.hurt || !in // if it understands the next time
 			faults++
 			continue
