@@ -275,7 +275,7 @@ func hintOf(err error) string {
 
 // target is the whole vehicle when several ECUs are meant, else the one.
 func (r *reader) target(who []*ecu) diag.Request {
-	if len(who) == 1 {
+	if len(who) == 1 && !r.sameAddress {
 		return diag.Request{To: diag.Physical(who[0].addr), Expect: 1}
 	}
 	return diag.Request{To: r.bus.Functional, Expect: len(who)}

@@ -64,7 +64,7 @@ func Live(ctx context.Context, l link.Link, o LiveOptions) iter.Seq2[Round, erro
 		t := newTags(all)
 		r := &reader{o: all, tags: t}
 		r.conn = diag.New(l, diag.Options{Logger: o.Log, Tap: t.frame})
-		w := &watch{reader: r, wanted: o.PIDs}
+		w := &watch{reader: r, wanted: o.PIDs, caps: l.Caps}
 		err := w.run(ctx, yield)
 		_, tagErr := t.close()
 		if ctx.Err() != nil {
@@ -86,6 +86,7 @@ type watch struct {
 	has     map[*ecu]obd.Set // what each said it has
 	wide    bool             // ask what a full scan asks: a recording has no other questions
 	left    bool             // the caller has gone
+	caps    func() link.Caps
 }
 
 func (w *watch) run(ctx context.Context, yield func(Round, error) bool) error {
@@ -221,7 +222,22 @@ func (w *watch) rounds(ctx context.Context) error {
 			want.Remove(byte(base))
 		}
 	}
-	for _, payload := range obd.Plan(want, w.together()) {
+	plan := obd.Plan(want, w.together())
+	// Where others are asked in between, an adapter that has to be told each change of address is told none: the others have
+	// nothing of what is asked of one alone.
+	caps := w.caps()
+	alone, several := 0, 0
+	for _, payload := range plan {
+		switch n := len(w.having(func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })); {
+		case n == 1:
+			alone++
+		case n > 1:
+			several++
+		}
+	}
+	w.sameAddress = caps.HalfDuplex && !caps.Instant && alone > 0 && several > 0
+	defer func() { w.sameAddress = false }()
+	for _, payload := range plan {
 		if slices.ContainsFunc(payload[1:], func(id byte) bool { return slices.Contains(w.pids, id) }) {
 			if err := w.batch(ctx, payload); err != nil {
 				return err

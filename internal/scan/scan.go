@@ -161,14 +161,15 @@ type reader struct {
 	used   map[string]int  // frames that carried an answer, by identifier
 	heard  map[string]int  // frames by identifier of answers on the bus, understood or not
 	// A question was put that the recording does not hold.
-	unrecorded bool
-	newer      map[string]bool // questions that older recordings do not hold, which is no loss
-	record     int             // questions for the consumption record that were put on the bus
-	shown      Step
-	asked      map[place]bool // where the mileage was asked for
-	lane       *lane          // the job that is running beside others, nil = none is
-	faulted    bool           // a fault of the link was seen since questions were put together
-	sound      func() bool    // the link has lost nothing so far; nil = it need not be asked
+	unrecorded  bool
+	newer       map[string]bool // questions that older recordings do not hold, which is no loss
+	record      int             // questions for the consumption record that were put on the bus
+	shown       Step
+	asked       map[place]bool // where the mileage was asked for
+	lane        *lane          // the job that is running beside others, nil = none is
+	sameAddress bool           // one is asked on everybody's address
+	faulted     bool           // a fault of the link was seen since questions were put together
+	sound       func() bool    // the link has lost nothing so far; nil = it need not be asked
 }
 
 // run asks everybody first and then each control unit by itself: an adapter has to be told whenever the address changes,
