@@ -68,10 +68,17 @@ type adapter struct {
 	grace  time.Duration // from the last answer to ending the wait; negative = it is not ended
 	have   settings
 	sums   checksums
+
+	// Nearly every adapter prints an empty line before its prompt and nowhere else. Where this one has been seen to, a prompt
+	// that is missing behind it was lost.
+	blankEnd, blankMid bool
 }
 
 // limits of one command: quiet is the longest pause before and between lines, total the whole.
-type limits struct{ quiet, total time.Duration }
+type limits struct {
+	quiet, total time.Duration
+	own          time.Duration // of quiet, the adapter's own wait; the rest is for the way
+}
 
 func newAdapter(p port, start time.Time) *adapter {
 	t := time.NewTimer(time.Hour)
@@ -165,6 +172,10 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 		return err
 	}
 	err := a.listen(stop, lim)
+	if err == nil && !strings.HasPrefix(cmd, "ATZ") && !strings.HasPrefix(cmd, "ATWS") && !a.echo {
+		a.blankMid = a.blankMid || a.rep.split.mid
+		a.blankEnd = a.blankEnd || a.rep.blank()
+	}
 	a.passed += len(cmd) + len(a.rep.text) + len(a.rep.ends) + 3 // carriage returns, an empty line, the prompt
 	switch {
 	case errors.Is(err, errTimeout):
@@ -265,8 +276,22 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			if a.rep.track.want == 0 && a.rep.status.any(OK, NotUnderstood) {
 				quiet = min(quiet, a.breakWait()) // all is said: what is missing is the prompt
 			}
+			if a.allSaid() {
+				own, way := lim.own, 2*a.trip+promptSlack
+				if a.rep.track.complete() {
+					own = 0 // nobody is left to be waited for
+				}
+				if a.trip == 0 {
+					way = huntLimit
+				}
+				quiet = min(quiet, own+way)
+			}
 			next = a.now() + quiet
 		case <-a.timer.C:
+			if a.allSaid() && a.now() >= next {
+				a.rep.end = a.now()
+				return nil // one that comes after all answers nothing, see reply.feed
+			}
 			if !cut || a.now() < a.rep.last+a.grace {
 				return errTimeout
 			}
@@ -281,6 +306,14 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			return errStopped
 		}
 	}
+}
+
+// promptSlack is what a prompt may come later than the empty line before it.
+const promptSlack = 30 * time.Millisecond
+
+// allSaid: the empty line before the prompt has come, from an adapter that has shown what it means.
+func (a *adapter) allSaid() bool {
+	return a.blankEnd && !a.blankMid && !a.noisy && !a.rep.later && a.rep.blank()
 }
 
 // breakWait is how long a prompt may take where the adapter has nothing else to say: a few round trips, as long as is known
@@ -301,7 +334,7 @@ func (a *adapter) resync() error {
 	if err := a.write(" "); err != nil {
 		return err
 	}
-	err := a.listen(nil, limits{a.breakWait(), 2 * breakLimit})
+	err := a.listen(nil, limits{quiet: a.breakWait(), total: 2 * breakLimit})
 	if err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
@@ -318,7 +351,7 @@ func (a *adapter) resync() error {
 		return errMute
 	}
 	a.lost = true
-	if err := a.talk(nil, "ATWS", limits{warmLimit, warmLimit}); err != nil && !errors.Is(err, errTimeout) {
+	if err := a.talk(nil, "ATWS", limits{quiet: warmLimit, total: warmLimit}); err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
 	if ok, err = a.mark(&heard); err != nil {
@@ -343,7 +376,7 @@ func (a *adapter) mark(heard *bool) (bool, error) {
 		if left <= 0 {
 			return false, nil
 		}
-		err := a.listen(nil, limits{left, left})
+		err := a.listen(nil, limits{quiet: left, total: left})
 		*heard = *heard || a.rep.any
 		a.lost = a.lost || a.rep.status.has(LowVoltageReset)
 		switch {
@@ -381,7 +414,7 @@ func (a *adapter) forget() {
 func (a *adapter) at(cmd string) (statusSet, error) {
 	puzzled := false
 	for try := 0; ; try++ {
-		err := a.exec(a.stop, cmd, limits{atLimit, 2 * atLimit})
+		err := a.exec(a.stop, cmd, limits{quiet: atLimit, total: 2 * atLimit})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return 0, err
 		}

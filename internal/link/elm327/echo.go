@@ -60,7 +60,7 @@ func (a *adapter) spell(stop <-chan struct{}, cmd string) error {
 		if err := a.write("ZZ\r"); err != nil {
 			return err
 		}
-		if err := a.listen(stop, limits{a.breakWait(), 2 * breakLimit}); err != nil && !errors.Is(err, errTimeout) {
+		if err := a.listen(stop, limits{quiet: a.breakWait(), total: 2 * breakLimit}); err != nil && !errors.Is(err, errTimeout) {
 			return err
 		}
 	}

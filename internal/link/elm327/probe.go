@@ -93,7 +93,7 @@ func (l *Link) probeCommands(rec *Record) error {
 	if err != nil {
 		return err
 	}
-	if err := l.a.exec(l.a.stop, "VTI", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
+	if err := l.a.exec(l.a.stop, "VTI", limits{quiet: atLimit, total: atLimit}); err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
 	rec.Gap = base == No || !l.a.rep.status.has(NotUnderstood) && l.a.rep.first() != ""
@@ -145,7 +145,7 @@ func (l *Link) probeCommands(rec *Record) error {
 func (l *Link) probeEffects(j *job, rec *Record, first []frame.Frame) error {
 	a := l.a
 	say := func(text string) (n int, tail time.Duration, err error) {
-		err = a.exec(j.stop, text, limits{1500 * time.Millisecond, 4 * time.Second})
+		err = a.exec(j.stop, text, limits{quiet: 1500 * time.Millisecond, total: 4 * time.Second})
 		if errors.Is(err, errTimeout) {
 			err = nil
 		}

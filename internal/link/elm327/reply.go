@@ -26,6 +26,9 @@ type Splitter struct {
 	old  bool // the line in buf has been delivered
 	Junk int  // bytes dropped so far, NULs not counted
 	lf   bool // a line feed has come: AT L1
+	crs  int  // carriage returns since the last character of a line; two are an empty line
+	some bool // a line has been delivered
+	mid  bool // an empty line stood between two others
 }
 
 // Next takes bytes from b until something is complete and returns what is left of b. After LineEnd the line is in Line
@@ -38,8 +41,11 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 		switch {
 		case c == '\r' || c == '\n':
 			s.lf = s.lf || c == '\n'
+			if c == '\r' {
+				s.crs++
+			}
 			if s.n > 0 || s.over {
-				s.old = true
+				s.old, s.some = true, true
 				return b[i+1:], LineEnd
 			}
 		case c == '>' || c >= 0x80 && c&0x3F == '>': // the upper bits of the prompt are damaged on some links
@@ -62,6 +68,8 @@ func (s *Splitter) Next(b []byte) (rest []byte, e Event) {
 			s.over = true
 		case c == ' ' && s.n == 0:
 		default:
+			s.mid = s.mid || s.crs > 1 && s.some
+			s.crs = 0
 			s.buf[s.n] = c
 			s.n++
 		}
@@ -158,6 +166,9 @@ func (r *reply) line(now time.Duration) {
 		r.track.odd = true
 	}
 }
+
+// blank: the empty line before a prompt has come.
+func (r *reply) blank() bool { return r.split.crs > 1 && len(r.ends) > 0 }
 
 // ended reports whether the prompt has come.
 func (r *reply) ended() bool { return r.end > 0 }

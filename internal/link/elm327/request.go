@@ -92,7 +92,7 @@ func (l *Link) found(p protocol, k kind, frames []frame.Frame) error {
 		return nil
 	}
 	// Not by at: "A5" looks like data.
-	if err := l.a.exec(nil, "ATDPN", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
+	if err := l.a.exec(nil, "ATDPN", limits{quiet: atLimit, total: atLimit}); err != nil && !errors.Is(err, errTimeout) {
 		return err
 	}
 	said := l.a.rep.first()
@@ -443,11 +443,11 @@ func (l *Link) patience(p protocol, w settings) limits {
 	}
 	switch {
 	case p == autoProtocol && l.proto == noProtocol:
-		return limits{5 * time.Second, searchLimit}
+		return limits{5 * time.Second, searchLimit, 5 * time.Second}
 	case p.kind() == legacy:
-		return limits{own + legacySlack, totalLimit}
+		return limits{own + legacySlack, totalLimit, own}
 	}
-	return limits{own + answerSlack, totalLimit}
+	return limits{own + answerSlack, totalLimit, own}
 }
 
 // pause waits, unless nobody wants the answer any more.

@@ -208,7 +208,7 @@ func TestNoVehicle(t *testing.T) {
 // that is told, so that the caller asks again, and not that there is no vehicle. It makes no difference which protocol that
 // was, and what the other one came to.
 func TestLossInASearchIsNoSilence(t *testing.T) {
-	const lost = "NO DATA\r\r" // without its prompt
+	const lost = "NO DA" // and nothing more
 	for _, c := range []struct {
 		name    string
 		replies map[string]string // by protocol command, or of a command by itself

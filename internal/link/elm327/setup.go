@@ -146,7 +146,7 @@ func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (
 			if err := a.write(" "); err != nil {
 				return false, err
 			}
-			if err := a.listen(ctx.Done(), limits{limit / 2, limit}); err != nil && !errors.Is(err, errTimeout) {
+			if err := a.listen(ctx.Done(), limits{quiet: limit / 2, total: limit}); err != nil && !errors.Is(err, errTimeout) {
 				return false, ended(ctx, err)
 			}
 		}
@@ -154,11 +154,12 @@ func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (
 		if err := a.write("\x7F\x7FATE0\r"); err != nil {
 			return false, err
 		}
-		err := a.listen(ctx.Done(), limits{limit, 2 * limit})
+		err := a.listen(ctx.Done(), limits{quiet: limit, total: 2 * limit})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return false, ended(ctx, err)
 		}
 		if err == nil && a.rep.status.any(OK, NotUnderstood, Stopped) {
+			a.blankEnd = a.rep.blank()
 			a.dirty = try > 0 // the replies to the tries before may come yet
 			return true, nil
 		}
@@ -199,8 +200,8 @@ func (a *adapter) initialise(ctx context.Context) error {
 	a.stop = stop
 	defer func() { a.stop = nil }()
 	// Defaults without a reset first: it costs one round trip instead of a second, and drops no link.
-	err := a.exec(stop, "ATD", limits{atLimit, atLimit})
-	if err == nil && a.rep.status.has(OK) {
+	err := a.exec(stop, "ATD", limits{quiet: atLimit, total: atLimit})
+	if (err == nil || errors.Is(err, errTimeout)) && a.rep.status.has(OK) { // or its prompt alone is lost
 		if err = a.begin(stop); err == nil || errors.Is(err, errNoHeader) || errors.Is(err, link.ErrGone) || ctx.Err() != nil {
 			return ended(ctx, err)
 		}
@@ -213,7 +214,7 @@ func (a *adapter) initialise(ctx context.Context) error {
 		cmd string
 		lim time.Duration
 	}{{"ATWS", warmLimit}, {"ATZ", coldLimit}} {
-		err := a.exec(stop, r.cmd, limits{r.lim, r.lim})
+		err := a.exec(stop, r.cmd, limits{quiet: r.lim, total: r.lim})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return ended(ctx, err)
 		}
@@ -223,7 +224,7 @@ func (a *adapter) initialise(ctx context.Context) error {
 		}
 	}
 	if !done {
-		if err := a.exec(stop, "ATD", limits{atLimit, atLimit}); err != nil && !errors.Is(err, errTimeout) {
+		if err := a.exec(stop, "ATD", limits{quiet: atLimit, total: atLimit}); err != nil && !errors.Is(err, errTimeout) {
 			return ended(ctx, err)
 		}
 	}
@@ -245,7 +246,7 @@ func (a *adapter) defaults(stop <-chan struct{}) error {
 		cmd string
 		lim time.Duration
 	}{{"ATD", atLimit}, {"ATWS", warmLimit}} {
-		err := a.exec(stop, c.cmd, limits{c.lim, c.lim})
+		err := a.exec(stop, c.cmd, limits{quiet: c.lim, total: c.lim})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return err
 		}
@@ -284,7 +285,7 @@ func (a *adapter) setUp() error {
 // identify asks for the names. Nothing is decided by them but what to show, and whether ST commands exist.
 func (a *adapter) identify(stop <-chan struct{}) error {
 	ask := func(cmd string) (string, error) {
-		err := a.exec(stop, cmd, limits{atLimit, atLimit})
+		err := a.exec(stop, cmd, limits{quiet: atLimit, total: atLimit})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return "", err
 		}
@@ -335,10 +336,10 @@ func (a *adapter) restore() {
 		}
 	}
 	if a.have.proto != noProtocol {
-		_ = a.talk(nil, "ATPC", limits{breakLimit, breakLimit})
+		_ = a.talk(nil, "ATPC", limits{quiet: breakLimit, total: breakLimit})
 	}
 	if !a.dirty {
-		_ = a.talk(nil, "ATD", limits{breakLimit, breakLimit})
+		_ = a.talk(nil, "ATD", limits{quiet: breakLimit, total: breakLimit})
 	}
 }
 
@@ -347,7 +348,7 @@ func (a *adapter) restore() {
 func (a *adapter) leave(ctx context.Context) {
 	if ctx.Err() != nil && !a.heard { // its answer to what was just written may be on the way
 		a.rep.begin("")
-		_ = a.listen(nil, limits{huntLimit, huntLimit})
+		_ = a.listen(nil, limits{quiet: huntLimit, total: huntLimit})
 	}
 	if ctx.Err() != nil && a.heard {
 		a.dirty = true // in the middle of something
@@ -358,7 +359,7 @@ func (a *adapter) leave(ctx context.Context) {
 
 // volts asks for the supply voltage, for advice; "" when it is not known.
 func (a *adapter) volts() string {
-	if err := a.exec(nil, "ATRV", limits{atLimit, atLimit}); err != nil {
+	if err := a.exec(nil, "ATRV", limits{quiet: atLimit, total: atLimit}); err != nil {
 		return ""
 	}
 	v := strings.TrimSuffix(a.rep.first(), "V")
