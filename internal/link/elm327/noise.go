@@ -33,7 +33,8 @@ const noisyAttempts = 8
 // votes gathers the replies to one question.
 type votes struct {
 	list []vote
-	hurt bool // a reply was damaged
+	long []int // how many lines each reply had
+	hurt bool  // a reply was damaged
 }
 
 // vote is a line, and in how many replies it stood. Its place is what it is compared with other lines by: of a long answer
@@ -48,6 +49,7 @@ type vote struct {
 // take adds the sound lines of a reply.
 func (v *votes) take(o *outcome, ext bool) {
 	v.hurt = v.hurt || damaged(o.bad)
+	v.long = append(v.long, o.lines)
 	last := map[uint32]int{}
 	for i := range o.frames {
 		f := &o.frames[i]
@@ -98,8 +100,18 @@ func sameFrame(a, b *frame.Frame) bool {
 	return a.ID == b.ID && a.Flags == b.Flags && a.Len == b.Len && a.Data == b.Data
 }
 
-// agreed returns the lines that two replies have, in the order of each ECU, and whether o, the last reply, has no more to
-// tell: as many lines, and no long answer of which a part is missing that came.
+// lines is how many the answer has: those of the longest reply. Two lines are one where the return between them is lost, so a
+// shorter reply proves nothing; of many replies one may have a line too many.
+func (v *votes) lines() int {
+	n := slices.Sorted(slices.Values(v.long))
+	if len(n) > 3 {
+		n = n[:len(n)-1]
+	}
+	return n[len(n)-1]
+}
+
+// agreed returns the lines that two replies have, in the order of each ECU, and whether they are the whole answer: as many as
+// it has, and no long answer of which a part is missing that came.
 func (v *votes) agreed(o *outcome, ext bool) (frames []frame.Frame, all bool) {
 	var order []uint32
 	var in []vote
@@ -115,7 +127,7 @@ func (v *votes) agreed(o *outcome, ext bool) (frames []frame.Frame, all bool) {
 	slices.SortStableFunc(in, func(a, b vote) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.f.ID), slices.Index(order, b.f.ID)), cmp.Compare(a.part, b.part), cmp.Compare(a.place, b.place))
 	})
-	all = len(in) >= o.lines && (len(in) > 0 || o.bad == nil && len(v.list) == 0)
+	all = len(in) >= v.lines() && (len(in) > 0 || o.bad == nil && len(v.list) == 0)
 	for i := 0; i < len(in); {
 		n := 1
 		for in[i].part == 1 && i+n < len(in) && in[i+n].part == 1 && in[i+n].f.ID == in[i].f.ID {

@@ -11,6 +11,8 @@ import (
 // A link that has lost a character takes an answer when two replies have it alike; one that has not asks once.
 func TestNoisyLink(t *testing.T) {
 	const whole, other = "7E804410C1AF8\r\r>", "7E804410C1BF8\r\r>" // a digit that became another
+	const three = "7E804410C1AF8\r7E904410C1AF8\r7EA04410C1AF8\r\r>"
+	everybody := frame.New(0x7DF, 0, 2, 1, 0x0C, 0, 0, 0, 0, 0)
 	engine := []string{"7E8#04410C1AF8"}
 	long := func(third string) string { return "7E81014490201575657\r7E8215A5A5A4344304E\r" + third + "\r\r>" }
 	for _, c := range []struct {
@@ -29,6 +31,8 @@ func TestNoisyLink(t *testing.T) {
 		{"an answer, then none", askEngine, []string{whole, "NO DATA\r\r>", whole}, engine, "", 3},
 		{"put together of two damaged ones", askVIN, []string{long("7E82257303030303031"), "7E81014490201575657\r7E8215A5A5A434430E\r7E82257303030303031\r\r>",
 			"7E814490201575657\r7E8215A5A5A4344304E\r7E82257303030303031\r\r>"}, []string{"7E8#1014490201575657", "7E8#215A5A5A4344304E", "7E8#2257303030303031"}, "", 3},
+		{"two lines in one where a third is damaged", everybody, []string{"7E804410C1AF\r7E904410C1AF8\r7EA04410C1AF8\r\r>", three,
+			"7E804410C1AF\r7E904410C1AF87EA04410C1AF8\r\r>", three}, []string{"7E9#04410C1AF8", "7EA#04410C1AF8", "7E8#04410C1AF8"}, "", 4},
 		{"never whole", askVIN, []string{"7E81014490201575657\r7E8215A5A5A434430E\r\r>"}, []string{"7E8#1014490201575657"}, "digit", noisyAttempts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
