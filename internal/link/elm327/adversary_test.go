@@ -74,16 +74,16 @@ func draw(rnd *rand.Rand) manners {
 // foe is the adapter with its car.
 type foe struct {
 	manners
-	rnd                       *rand.Rand
-	in                        chan byte
-	out                       io.Writer
-	echo, spaces, head, feed  bool
-	header, filter            string
-	proto                     string
-	wait                      time.Duration
-	found, gone, pendingPlain bool
-	asked                     int
-	orders                    *[]string
+	rnd                      *rand.Rand
+	in                       chan byte
+	out                      io.Writer
+	echo, spaces, head, feed bool
+	header, filter           string
+	proto                    string
+	wait                     time.Duration
+	found, gone              bool
+	asked                    int
+	orders                   *[]string
 }
 
 // The car: what each control unit answers to each question.
@@ -534,7 +534,7 @@ func (f *foe) show(id string, b []byte) string {
 }
 
 // meet scans the car behind an adapter with these manners.
-func meet(t *testing.T, m manners, seed uint64) (s visit.Scan, err error, took time.Duration, orders []string) {
+func meet(t *testing.T, m manners, seed uint64) (s visit.Scan, took time.Duration, orders []string, err error) {
 	t.Helper()
 	o := options(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -565,7 +565,7 @@ func meet(t *testing.T, m manners, seed uint64) (s visit.Scan, err error, took t
 		close(plugs)
 		wg.Wait()
 	})
-	return s, err, took, orders
+	return s, took, orders, err
 }
 
 // TestManners reads a car through adapters that have manners of their own in any mixture. All is read, or what is missing is
@@ -576,7 +576,7 @@ func TestManners(t *testing.T) {
 	for _, wide := range []bool{false, true} {
 		m := plain
 		m.wide = wide
-		s, err, _, _ := meet(t, m, 1)
+		s, _, _, err := meet(t, m, 1)
 		require.NoError(t, err)
 		require.Empty(t, s.Errors)
 		require.Greater(t, len(s.Readings), 45)
@@ -599,7 +599,7 @@ func TestManners(t *testing.T) {
 	count := map[string]int{}
 	for seed := from; seed < from+uint64(n); seed++ {
 		m := draw(rand.New(rand.NewPCG(seed, 3)))
-		s, err, took, orders := meet(t, m, seed)
+		s, took, orders, err := meet(t, m, seed)
 		lost, wrong := compare(want[m.wide], s)
 		what := complete
 		switch {
