@@ -24,7 +24,7 @@ var house = rules{
 		{dir: "internal/link/memory", may: []string{"internal/frame", "internal/link"}},
 		{dir: "internal/link/replay", may: []string{"internal/frame", "internal/canlog", "internal/canlog/open", "internal/isotp",
 			"internal/link"}},
-		{dir: "internal/link/elm327", may: []string{"internal/frame", "internal/isotp", "internal/link"}},
+		{dir: "internal/link/elm327", may: []string{"internal/crash", "internal/frame", "internal/isotp", "internal/link"}},
 		{dir: "internal/link/socketcan", may: []string{"internal/frame", "internal/link"}},
 		{dir: "internal/diag", may: []string{"internal/crash", "internal/frame", "internal/isotp", "internal/link"}},
 		{dir: "internal/play", may: []string{"internal/frame", "internal/canlog", "internal/link", "internal/diag"}}, // diag: its list of what only reads

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 )
@@ -60,6 +61,7 @@ type Link struct {
 	now     link.Caps
 	record  Record
 	once    sync.Once
+	net     crash.Net // under the worker: who waits for it is told when it fell
 }
 
 // Open opens the adapter at uri: elm:///dev/ttyUSB0?baud=115200, elm:COM5 (baud omitted = found) or
@@ -124,6 +126,7 @@ func start(ctx context.Context, addr address, open opener, bauds []int, o Option
 // work is the goroutine that talks to the adapter.
 func (l *Link) work() {
 	defer close(l.done)
+	defer l.net.Catch()
 	defer func() { _ = l.a.pump.close() }()
 	idle := l.a.pump.rx
 	for {
@@ -257,6 +260,7 @@ func (l *Link) Send(ctx context.Context, f frame.Frame) error {
 		l.abandon(j)
 		return l.error("send", ctx.Err())
 	case <-l.done:
+		l.net.Raise()
 		return l.error("send", l.orClosed(link.ErrGone))
 	case <-l.stop:
 		return l.error("send", link.ErrClosed)
@@ -268,6 +272,9 @@ func (l *Link) Send(ctx context.Context, f frame.Frame) error {
 			return l.error("send", l.orClosed(err))
 		}
 		return nil
+	case <-l.done:
+		l.net.Raise()
+		return l.error("send", l.orClosed(link.ErrGone))
 	case <-ctx.Done():
 		l.abandon(j)
 		return l.error("send", ctx.Err())
@@ -312,6 +319,8 @@ func (l *Link) Recv(ctx context.Context) (frame.Frame, error) {
 		select {
 		case <-l.wake:
 		case <-l.stop:
+		case <-l.done:
+			l.net.Raise()
 		case <-ctx.Done():
 		}
 	}

@@ -23,14 +23,22 @@ func (l *Link) Probe(ctx context.Context) (Record, error) {
 	case <-ctx.Done():
 		return Record{}, l.error("probe", ctx.Err())
 	case <-l.done:
+		l.net.Raise()
 		return Record{}, l.error("probe", l.orClosed(link.ErrGone))
 	}
 	var err error
 	select {
 	case err = <-j.ack:
+	case <-l.done:
+		l.net.Raise()
+		err = link.ErrGone
 	case <-ctx.Done():
 		close(j.stop)
-		<-j.ack
+		select {
+		case <-j.ack:
+		case <-l.done:
+			l.net.Raise()
+		}
 		return Record{}, l.error("probe", ctx.Err())
 	}
 	if err != nil {
