@@ -201,12 +201,13 @@ func (f *foe) reset() {
 // run serves one connection until it is closed.
 func (f *foe) run(conn io.ReadWriteCloser) {
 	f.out, f.in, f.gone = conn, make(chan byte, 1<<14), false
+	ears := rand.New(rand.NewPCG(f.rnd.Uint64(), 7))
 	go func() {
 		defer close(f.in)
 		for buf := make([]byte, 64); ; {
 			n, err := conn.Read(buf)
 			for i, c := range buf[:n] {
-				if !(f.lossy && i > 5 && f.rnd.IntN(60) == 0 || f.typed && i > 0 && f.rnd.IntN(2) == 0) {
+				if !(f.lossy && i > 5 && ears.IntN(60) == 0 || f.typed && i > 0 && ears.IntN(2) == 0) {
 					f.in <- c
 				}
 			}
