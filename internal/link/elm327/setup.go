@@ -111,11 +111,15 @@ func reconnect(ctx context.Context, open opener, baud int, start time.Time, old 
 	a.can.noReset = true
 	ok, err := a.hail(ctx, tryLimit, true)
 	if ok && err == nil {
+		a.stop = ctx.Done()
 		if err = a.defaults(ctx.Done()); err == nil {
-			if err = a.identify(ctx.Done()); err == nil {
-				return a, nil
-			}
+			err = a.identify(ctx.Done())
 		}
+		a.stop = nil
+		if err == nil {
+			return a, nil
+		}
+		err = ended(ctx, err)
 	}
 	a.leave(ctx)
 	if err == nil {
@@ -328,13 +332,19 @@ func (a *adapter) name() string {
 
 func cut(s string) string { return s[:min(len(s), 40)] }
 
-// restore leaves the adapter at its prompt with its defaults, for the next program. It takes a second at most.
+// restore leaves the adapter at its prompt with its defaults, for the next program. It takes a second at most where the
+// adapter is at its prompt, else as long as resync besides.
 func (a *adapter) restore() {
 	if a.dirty {
 		if a.resync() != nil {
 			return
 		}
 	}
+	a.reset()
+}
+
+// reset is restore at the prompt.
+func (a *adapter) reset() {
 	if a.have.proto != noProtocol {
 		_ = a.talk(nil, "ATPC", limits{quiet: breakLimit, total: breakLimit})
 	}
@@ -351,8 +361,9 @@ func (a *adapter) leave(ctx context.Context) {
 		_ = a.listen(nil, limits{quiet: huntLimit, total: huntLimit})
 	}
 	if ctx.Err() != nil && a.heard {
-		a.dirty = true // in the middle of something
-		a.restore()
+		if _, err := a.prompt(); err == nil && !a.dirty { // it may be in the middle of something
+			a.reset()
+		}
 	}
 	_ = a.pump.close()
 }
