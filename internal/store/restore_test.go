@@ -44,10 +44,7 @@ func TestAnOlderCopyDoesNotBringAYesBack(t *testing.T) {
 	require.Equal(t, consent.Granted, stands(s, v.ID, consent.OBFCM))
 	require.NoError(t, s.Close())
 
-	key, err := os.ReadFile(filepath.Join(dir, "station.key"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
-	s = open(t, older, store.Options{})
+	s = openWithKey(t, older, dir)
 	lost, err := s.AnswersLost(t.Context(), s.DB(), v.ID)
 	require.NoError(t, err)
 	require.True(t, lost)
@@ -93,12 +90,18 @@ func TestAWithdrawalThatWasInterruptedIsFinished(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, consent.Withdrawn, a)
 	require.NoError(t, s.Close())
-	key, err := os.ReadFile(filepath.Join(dir, "station.key"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
-	s = open(t, older, store.Options{})
+	s = openWithKey(t, older, dir)
 	lost, err := s.AnswersLost(t.Context(), s.DB(), v.ID)
 	require.NoError(t, err)
 	require.True(t, lost)
 	require.NoError(t, s.Close())
+}
+
+// openWithKey opens an older copy of a home whose key is the newer one's, as after a restore of the database alone.
+func openWithKey(t *testing.T, older, newer string) *store.Store {
+	t.Helper()
+	key, err := os.ReadFile(filepath.Join(newer, "station.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(older, "station.key"), key, 0o600))
+	return open(t, older, store.Options{})
 }
