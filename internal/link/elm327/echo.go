@@ -48,7 +48,7 @@ func (a *adapter) spell(stop <-chan struct{}, cmd string) error {
 			return err
 		}
 		switch {
-		case heard && a.rep.echoed():
+		case heard:
 			return a.write("\r")
 		case !a.rep.any:
 			a.echo, a.can.noEcho = false, true
