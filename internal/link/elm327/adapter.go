@@ -158,7 +158,7 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 	a.rep.begin(cmd)
 	a.rep.track = t
 	a.grace = -1
-	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > 2*a.trip+4*time.Millisecond) && (a.tails > 0 || !a.remote()) {
+	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > a.trip*3/2+4*time.Millisecond) && (a.tails > 0 || !a.remote()) {
 		a.grace = grace
 	}
 	began := a.now()

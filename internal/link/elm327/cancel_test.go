@@ -116,7 +116,7 @@ func untouched(t *testing.T, port io.ReadWriteCloser) bool {
 		for buf := make([]byte, 4096); !bytes.HasSuffix(all, []byte(">")) && time.Now().Before(end); {
 			n, err := port.Read(buf)
 			require.NoError(t, err)
-			all = append(all, buf[:n]...)
+			all = append(all, bytes.ReplaceAll(buf[:n], []byte{0}, nil)...)
 		}
 		return string(all)
 	}

@@ -34,10 +34,11 @@ type Link struct {
 	dial    opener
 
 	// Of the worker's goroutine.
-	a      *adapter
-	proto  protocol
-	frames []frame.Frame
-	seen   shapes
+	a       *adapter
+	proto   protocol
+	frames  []frame.Frame
+	seen    shapes
+	earlier map[earlier]votes // replies before the line was caught, see noise.go
 
 	pace     pace
 	last     uint32   // identifier of the request before

@@ -20,6 +20,8 @@ import (
 // is caught when a question draws a damaged reply and, put again, a sound one; an adapter that always prints what we do
 // not understand is not noisy. A sound line pays nothing.
 //
+// What was answered before the line was caught counts as the one reply when its question is put again.
+//
 // What is left: the same line damaged twice alike, and what was taken before the first damage that shows; Caps.Lossy
 // tells the caller of that, who reads it again (scan.Run does). With one character in 300 lost, a line of 19 characters is
 // hit twice in 0.2 % of cases, and looks sound in a tenth of these; twice alike it is seen in fewer than one of 10^7.
@@ -42,6 +44,7 @@ type votes struct {
 type vote struct {
 	f     frame.Frame
 	n     int
+	early bool // it has stood in a reply that came before the line was caught
 	part  byte // 0: a message of its own, 1: of a long answer
 	place int
 }
@@ -67,6 +70,52 @@ func (v *votes) take(o *outcome, ext bool) {
 		}
 		v.add(w)
 	}
+}
+
+// maxEarlier bounds what is kept of the replies of a line that was never caught.
+const maxEarlier = 256
+
+// earlier tells one question from another.
+type earlier struct {
+	id    uint32
+	flags frame.Flags
+	len   uint8
+	data  [8]byte
+	ext   bool
+}
+
+func earlierOf(j *job) earlier {
+	k := earlier{id: j.frame.ID, flags: j.frame.Flags, len: j.frame.Len, ext: j.hint.Ext != nil}
+	copy(k.data[:], j.frame.Bytes())
+	return k
+}
+
+// remembered are the votes that a question begins with: the reply it drew before the line was caught, once.
+func (l *Link) remembered(j *job) votes {
+	k := earlierOf(j)
+	v := l.earlier[k]
+	if !l.lossy() {
+		return votes{}
+	}
+	delete(l.earlier, k)
+	return v
+}
+
+// keepEarly keeps a sound reply for the case that the line turns out to be bad.
+func (l *Link) keepEarly(j *job, o *outcome, ext bool) {
+	k := earlierOf(j)
+	if _, known := l.earlier[k]; l.lossy() || len(o.frames) == 0 || !known && len(l.earlier) >= maxEarlier {
+		return
+	}
+	var v votes
+	v.take(o, ext)
+	for i := range v.list {
+		v.list[i].early = true
+	}
+	if l.earlier == nil {
+		l.earlier = map[earlier]votes{}
+	}
+	l.earlier[k] = v
 }
 
 // damaged: characters were lost or changed, for all that one reply can tell.
@@ -160,13 +209,13 @@ func wholeAnswer(part []vote, ext bool) bool {
 	return left <= 0
 }
 
-// unsteady: at some place three replies had three different lines.
+// unsteady: at some place three replies had three different lines. What it was long ago does not count.
 func (v *votes) unsteady() bool {
 	for i := range v.list {
 		n := 0
 		for j := range v.list {
 			x, y := &v.list[i], &v.list[j]
-			if x.f.ID != y.f.ID || x.part != y.part || x.place != y.place {
+			if x.f.ID != y.f.ID || x.part != y.part || x.place != y.place || y.early && y.n < 2 {
 				continue
 			}
 			if n++; y.n > 1 {

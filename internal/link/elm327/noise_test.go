@@ -1,6 +1,7 @@
 package elm327
 
 import (
+	"strings"
 	"testing"
 
 	"obdgate/internal/frame"
@@ -68,6 +69,71 @@ func TestNoisyLink(t *testing.T) {
 				} else {
 					require.Len(t, errs, 1)
 					require.ErrorContains(t, errs[0], c.text)
+				}
+			})
+		})
+	}
+}
+
+// What was answered before the line was caught is one of the two replies that a line of an answer takes, once.
+func TestNoisyLinkRemembers(t *testing.T) {
+	const whole, other = "7E804410C1AF8\r\r>", "7E804410C1BF8\r\r>" // a digit that became another
+	engine := []string{"7E8#04410C1AF8"}
+	for _, c := range []struct {
+		name    string
+		before  string
+		replies []string // after the line was caught, the last again and again
+		frames  []string
+		text    string // of the error, "" = none
+		sent    int
+	}{
+		{"the same", whole, []string{whole}, engine, "", 1},
+		{"it was damaged", other, []string{whole}, engine, "", 2},
+		{"damaged again", other, []string{"7E804410C1CF8\r\r>", whole}, engine, "", 3},
+		{"a thing that changes", other, []string{whole, "7E804410C1CF8\r\r>", "7E804410C1DF8\r\r>"}, nil, "alike", 3},
+		{"nobody, then", "NO DATA\r\r>", []string{whole}, engine, "", 2},
+		{"nobody, now", whole, []string{"NO DATA\r\r>", whole}, engine, "", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sent, early := 0, true
+			chip := newChip(func(cmd string, nth int) (say, bool) {
+				switch {
+				case cmd == "0100" && nth == 1:
+					return say{text: "7E8064100BE3EB81\r\r>"}, true // by this the line is caught
+				case cmd == "0100":
+					return say{text: support}, true
+				case strings.HasPrefix(cmd, "010C") && early:
+					return say{text: c.before}, true
+				case strings.HasPrefix(cmd, "010C"):
+					sent++
+					return say{text: c.replies[min(sent, len(c.replies))-1]}, true
+				}
+				return say{}, false
+			})
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				for _, q := range []frame.Frame{askSupport, askEngine, askSupport} {
+					require.False(t, l.Caps().Lossy)
+					_, errs := ask(t, l, q)
+					require.Empty(t, errs)
+				}
+				require.True(t, l.Caps().Lossy)
+				early = false
+				for again := range 2 {
+					had := sent
+					frames, errs := ask(t, l, askEngine)
+					require.Equal(t, c.frames, ids(frames))
+					if c.text != "" {
+						require.Len(t, errs, 1)
+						require.ErrorContains(t, errs[0], c.text)
+						require.Equal(t, c.sent, sent)
+						break
+					}
+					require.Empty(t, errs)
+					if again == 0 {
+						require.Equal(t, c.sent, sent)
+					} else {
+						require.Equal(t, 2, sent-had, "an early reply counts once")
+					}
 				}
 			})
 		})

@@ -161,7 +161,11 @@ func (a *adapter) await(d time.Duration, enough func([]byte) bool) ([]byte, erro
 			if !ok {
 				return nil, a.pump.gone
 			}
-			got = append(got, b[:min(len(b), most-len(got))]...)
+			for _, c := range b {
+				if c != 0 && len(got) < most { // some chips make up NULs, see Splitter
+					got = append(got, c)
+				}
+			}
 		case <-a.timer.C:
 		}
 	}

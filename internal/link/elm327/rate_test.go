@@ -67,6 +67,7 @@ func TestRaise(t *testing.T) {
 		{name: "the way back damaged", cell: cell{adapter: "genuine-2.2", baud: 38400}, bad: once(38461, "ELM327 v2.2\r", false), fastest: 500000, again: 500000, fast: 500000},
 		{name: "the way back not agreed on", cell: cell{adapter: "genuine-2.2", baud: 38400}, bad: once(38461, "\r", true), fastest: 500000, again: 500000, fast: 500000},
 		{name: "its end damaged", cell: cell{adapter: "genuine-2.2", baud: 38400}, bad: once(38461, "OK\r\r>", false), fastest: 500000, again: 500000, fast: 500000},
+		{name: "NUL bytes in between", cell: cell{adapter: "genuine-1.4b", baud: 38400, fault: "nul"}, fastest: 500000, again: 500000, fast: 500000},
 		{name: "power lost at the high rate", cell: cell{adapter: "genuine-2.2", baud: 38400, fault: "replug"}, fastest: 500000, again: 500000, fast: 500000},
 		{name: "silence at the high rate", cell: cell{adapter: "genuine-2.2", baud: 38400, fault: "mute-a-while"}, fastest: 500000, again: 500000, fast: 500000},
 	} {

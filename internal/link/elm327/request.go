@@ -188,7 +188,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 	more := 4        // tries that only change the way of asking
 	tries := attempts
 	faults := 0 // replies that did not end, or tell of a fault: no damage on the way, so not more often than attempts
-	var heard votes
+	heard := l.remembered(j)
 	if l.lossy() {
 		tries = noisyAttempts
 	}
@@ -308,6 +308,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 				a.sums = sumPrinted
 			}
 			l.seen.learn(o.frames, ext)
+			l.keepEarly(j, &o, ext)
 			l.last = j.frame.ID
 			l.meet(o.frames)
 			return o.frames, l.flowError(&o, &w)
