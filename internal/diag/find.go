@@ -1,9 +1,11 @@
 package diag
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,14 +37,18 @@ var (
 	askPIDs     = []byte{0x01, 0x00}
 	askProtocol = []byte{0x22, 0xF8, 0x10}
 	askUDSPIDs  = []byte{0x22, 0xF4, 0x00}
-	askBoth     = []byte{0x22, 0xF8, 0x10, 0xF4, 0x00}
 	askVIN      = []byte{0x22, 0xF1, 0x90}
+
+	// Of the other order, which older recordings have, two characters lost on the way to an adapter leave an order of service 2F.
+	askBoth      = []byte{0x22, 0xF4, 0x00, 0xF8, 0x10}
+	askBothOlder = []byte{0x22, 0xF8, 0x10, 0xF4, 0x00}
 )
 
 // Find looks for the vehicle: 01 00 with 11-bit identifiers, then with 29-bit ones; the UDS questions that only newer
 // vehicles answer on both; at last the buses before CAN, if the link has them. Any answer, a refusal included, proves a
-// bus; on it Find learns the kind, with one physical question on a vehicle that speaks the classic services. Silence everywhere is link.ErrNoVehicle, a fault of the bus link.ErrBus; both are in
-// a *link.Error with a hint. Other errors of the link end the search.
+// bus; on it Find learns the kind, where a vehicle speaks the classic services not yet whether it speaks the newer one as
+// well: see Newer. Silence everywhere is link.ErrNoVehicle, a fault of the bus link.ErrBus; both are in a *link.Error with a
+// hint. Other errors of the link end the search.
 func (c *Conn) Find(ctx context.Context) (Bus, error) {
 	if err := c.lock(ctx); err != nil {
 		return Bus{}, err
@@ -107,9 +113,8 @@ type search struct {
 	conn    *Conn
 	target  Target
 	ecus    []isotp.Address
-	first   isotp.Address // the first ECU that gave a 41
-	classic bool          // 41 was heard
-	uds     bool          // 62 to an OBDonUDS question was heard
+	classic bool // 41 was heard
+	uds     bool // 62 to an OBDonUDS question was heard
 	heard   map[string][]Answer
 	asked   map[probed]bool
 	fault   error
@@ -185,9 +190,7 @@ func (s *search) hear(a Answer, to Target, payload []byte) {
 		s.ecus = append(s.ecus, a.Addr)
 	}
 	if a.Err == nil {
-		if payload[0] == 0x01 && !s.classic {
-			s.classic, s.first = true, a.Addr
-		}
+		s.classic = s.classic || payload[0] == 0x01
 		s.uds = s.uds || payload[0] == 0x22 && payload[1] != 0xF1
 	}
 }
@@ -218,13 +221,7 @@ func (s *search) bus(ctx context.Context, err error) (Bus, error) {
 	return b, nil
 }
 
-// second asks for the newer language on a bus that was found.
-//
-// Where nobody speaks the classic one, everybody is asked. Where somebody does, only he is, and by himself: a vehicle
-// speaks one language on all its emission ECUs (SAE J1979-2), so one of them can say which, and a physical question is
-// refused at once where a functional one would draw silence from every classic car (ISO 14229-1: no negative answers to
-// functional questions) and cost two windows of waiting. Only if he speaks both, everybody is asked: others may speak
-// the newer one alone.
+// second asks for the newer language on a bus where nobody has spoken the classic one.
 //
 // A vehicle that was found by another question than the first may have lost that one or its answers. Taken for one that
 // does not speak the classic language, it would never be asked in it; so it gets that question again.
@@ -239,19 +236,14 @@ func (s *search) second(ctx context.Context) error {
 			}
 		}
 	}
-	if s.target.Legacy || s.uds {
+	if s.target.Legacy || s.uds || s.classic {
 		return nil
 	}
-	if s.classic {
-		one := Physical(s.first)
-		found, err := s.probe(ctx, one, askBoth)
-		if refusal := (*Negative)(nil); found && errors.As(s.heard[string(askBoth)][0].Err, &refusal) && refusal.Code == nrcLength {
-			_, err = s.probe(ctx, one, askProtocol) // takes one identifier at a time
-		}
-		if err != nil || !s.uds {
-			return err
-		}
-	}
+	return s.everybody(ctx)
+}
+
+// everybody asks all for the newer language, in each way that was not tried on this bus.
+func (s *search) everybody(ctx context.Context) error {
 	for _, payload := range [][]byte{askProtocol, askUDSPIDs} {
 		if s.asked[probed{s.target.ID, string(payload)}] {
 			continue
@@ -261,6 +253,46 @@ func (s *search) second(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Newer asks a vehicle that Find found to speak the classic services whether it speaks the newer language as well, and
+// returns b with what that told. Of any other vehicle it is known already.
+//
+// One ECU is asked, by itself: a vehicle speaks one language on all its emission ECUs (SAE J1979-2), so one of them can say
+// which, and a physical question is refused at once where a functional one would draw silence from every classic car (ISO
+// 14229-1: no negative answers to functional questions) and cost two windows of waiting. Only if it speaks both, everybody is
+// asked: others may speak the newer one alone.
+func (c *Conn) Newer(ctx context.Context, b Bus) (Bus, error) {
+	if b.Kind != Classic || b.Functional.Legacy {
+		return b, nil
+	}
+	if err := c.lock(ctx); err != nil {
+		return b, err
+	}
+	defer func() { c.turn <- struct{}{} }()
+	s := search{conn: c, target: b.Functional, ecus: slices.Clone(b.ECUs), classic: true, heard: maps.Clone(b.Heard), asked: map[probed]bool{}}
+	classic := slices.DeleteFunc(slices.Clone(b.Heard[string(askPIDs)]), func(a Answer) bool { return a.Err != nil })
+	if len(classic) == 0 {
+		return b, nil
+	}
+	one := Physical(slices.MinFunc(classic, func(x, y Answer) int { return cmp.Compare(x.Addr.Rx, y.Addr.Rx) }).Addr)
+	both := askBoth
+	found, err := s.probe(ctx, one, both)
+	if !found && err == nil && c.link.Caps().Instant {
+		both = askBothOlder
+		found, err = s.probe(ctx, one, both)
+	}
+	if refusal := (*Negative)(nil); found && errors.As(s.heard[string(both)][0].Err, &refusal) && refusal.Code == nrcLength {
+		_, err = s.probe(ctx, one, askProtocol) // takes one identifier at a time
+	}
+	if err == nil && s.uds {
+		err = s.everybody(ctx)
+	}
+	b.ECUs, b.Heard = s.ecus, s.heard
+	if s.uds {
+		b.Kind = Dual
+	}
+	return b, err
 }
 
 func protocol(t Target) string {

@@ -28,28 +28,28 @@ func TestFind(t *testing.T) {
 		name:  "classic, 11 bit, two ECUs",
 		rules: []rule{always("7DF#020100", "7E9#06410080000001", "7E8#064100BE3EB813")},
 		want:  diag.Bus{Protocol: "ISO 15765-4 CAN 11/500", Functional: diag.Functional11, ECUs: []isotp.Address{e9, e8}, Kind: diag.Classic},
-		asked: []string{"7DF#0201000000000000", "7E1#0522F810F4000000"},
+		asked: []string{"7DF#0201000000000000", "7E0#0522F400F8100000"},
 		most:  260 * ms,
 	}, {
 		name:  "classic, 29 bit; the UDS question is refused at once",
 		rules: []rule{always("18DB33F1#020100", "18DAF110#064100BE3EB813"), always("18DA10F1#05", "18DAF110#037F2211")},
 		want: diag.Bus{Protocol: "ISO 15765-4 CAN 29/500", Functional: diag.Functional29, ECUs: []isotp.Address{e29},
 			Kind: diag.Classic},
-		asked: []string{"7DF#0201000000000000", "18DB33F1#0201000000000000", "18DA10F1#0522F810F4000000"},
+		asked: []string{"7DF#0201000000000000", "18DB33F1#0201000000000000", "18DA10F1#0522F400F8100000"},
 		most:  260 * ms,
 	}, {
 		name: "both languages; the second ECU speaks only the newer one",
-		rules: []rule{always("7DF#020100", "7E8#064100BE3EB813"), always("7E0#0522F810F400", "7E8#0462F81002"),
+		rules: []rule{always("7DF#020100", "7E8#064100BE3EB813"), always("7E0#0522F400F810", "7E8#0462F81002"),
 			always("7DF#0322F810", "7E8#0462F81002", "7E9#0462F81002")},
 		want:  diag.Bus{Protocol: "ISO 15765-4 CAN 11/500", Functional: diag.Functional11, ECUs: []isotp.Address{e8, e9}, Kind: diag.Dual},
-		asked: []string{"7DF#0201000000000000", "7E0#0522F810F4000000", "7DF#0322F81000000000"},
+		asked: []string{"7DF#0201000000000000", "7E0#0522F400F8100000", "7DF#0322F81000000000"},
 		most:  300 * ms,
 	}, {
 		name: "both languages, one identifier at a time",
-		rules: []rule{always("7DF#020100", "7E8#064100BE3EB813"), always("7E0#0522F810F400", "7E8#037F2213"),
+		rules: []rule{always("7DF#020100", "7E8#064100BE3EB813"), always("7E0#0522F400F810", "7E8#037F2213"),
 			always("7E0#0322F810", "7E8#0462F81002"), always("7DF#0322F810", "7E8#0462F81002")},
 		want:  diag.Bus{Protocol: "ISO 15765-4 CAN 11/500", Functional: diag.Functional11, ECUs: []isotp.Address{e8}, Kind: diag.Dual},
-		asked: []string{"7DF#0201000000000000", "7E0#0522F810F4000000", "7E0#0322F81000000000", "7DF#0322F81000000000"},
+		asked: []string{"7DF#0201000000000000", "7E0#0522F400F8100000", "7E0#0322F81000000000", "7DF#0322F81000000000"},
 		most:  400 * ms,
 	}, {
 		name:  "OBDonUDS only: 01 is refused, 22 F810 unknown, 22 F400 answered",
@@ -68,10 +68,10 @@ func TestFind(t *testing.T) {
 	}, {
 		name: "the first question was lost",
 		rules: []rule{{on: "7DF#020100", says: [][]step{nil, say("7E8#0641000102030400")}}, always("7DF#0322F190", "7E8#0562F190414141"),
-			always("7E0#0522F810F400", "7E8#037F2231")},
+			always("7E0#0522F400F810", "7E8#037F2231")},
 		want: diag.Bus{Protocol: "ISO 15765-4 CAN 11/500", Functional: diag.Functional11, ECUs: []isotp.Address{e8}, Kind: diag.Classic},
 		asked: []string{"7DF#0201000000000000", "18DB33F1#0201000000000000", "7DF#0322F81000000000", "7DF#0322F40000000000",
-			"7DF#0322F19000000000", "7DF#0201000000000000", "7E0#0522F810F4000000"},
+			"7DF#0322F19000000000", "7DF#0201000000000000", "7E0#0522F400F8100000"},
 		most: 1100 * ms,
 	}} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -79,6 +79,8 @@ func TestFind(t *testing.T) {
 				func(t *testing.T, ctx context.Context, c *diag.Conn, v *car, _ *tapped) {
 					begin := time.Now()
 					bus, err := c.Find(ctx)
+					require.NoError(t, err)
+					bus, err = c.Newer(ctx, bus)
 					require.NoError(t, err)
 					require.NotEmpty(t, bus.Heard)
 					for question, answers := range bus.Heard {

@@ -118,8 +118,31 @@ func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) (
 			return answers, err
 		}
 		answers = append(answers, again...)
+		if c == certain {
+			if answers, err = r.doubt(ctx, q.Payload, e, answers); err != nil {
+				return answers, err
+			}
+		}
 	}
 	return answers, nil
+}
+
+// doubt puts a question once more to an ECU that refused what it ought to have, where a question may be damaged on its way: a
+// refusal does not say to what. One of the whole service does.
+func (r *reader) doubt(ctx context.Context, payload []byte, e *ecu, answers []answer) ([]answer, error) {
+	code, refused := refusal(answers, e)
+	if !refused || !r.readdressed || code == nrcNoService || code == nrcNoServiceHere {
+		return answers, nil
+	}
+	again, _, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: payload, Expect: 1, Frames: mapFrames(payload)})
+	if err != nil {
+		return answers, err
+	}
+	if _, refused = refusal(again, e); refused || !spoke(again, e) {
+		return answers, nil
+	}
+	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu == e })
+	return append(answers, slices.DeleteFunc(again, func(a answer) bool { return a.ecu != e })...), nil
 }
 
 // insist puts a question once more to an ECU that has not spoken, by itself.
@@ -157,9 +180,9 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	if len(who) == 0 {
 		return nil
 	}
-	// Freeze frames and test results are usually the engine's alone. Of two one would stay silent and be asked again, so both
-	// are asked by themselves, and refuse at once what they do not have.
-	if len(who) == 1 || len(who) == 2 && payload[0] != 0x19 && !r.bus.Functional.Legacy {
+	// Freeze frames, test results and reports are usually the engine's alone. Of two one would stay silent and be asked again,
+	// so both are asked by themselves, and refuse at once what they do not have.
+	if len(who) == 1 || len(who) == 2 && !r.bus.Functional.Legacy {
 		for _, e := range who {
 			e.owed = append(e.owed, owed{payload, take, false})
 		}
@@ -168,6 +191,11 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	q := r.target(who)
 	q.Payload, q.Retried = payload, true
 	answers, err := r.ask(ctx, q)
+	for _, e := range who { // what one does not have, it does not refuse when everybody is asked
+		if err == nil {
+			answers, err = r.doubt(ctx, payload, e, answers)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -184,9 +212,9 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	return nil
 }
 
-// first asks an ECU by itself what it may have. An older recording has the question to everybody in its place.
-func (r *reader) first(ctx context.Context, payload []byte, e *ecu) ([]answer, error) {
-	q := diag.Request{To: r.physical(e), Payload: payload, Expect: 1, Frames: mapFrames(payload), Retried: true}
+// first asks an ECU by itself. A recording may have the question to everybody in its place.
+func (r *reader) first(ctx context.Context, q diag.Request, e *ecu, c claim) ([]answer, error) {
+	q.Retried = true
 	answers, fault, err := r.question(ctx, q)
 	if errors.Is(fault, link.ErrUnrecorded) {
 		q.To, q.Expect, q.Frames = r.bus.Functional, 0, 0
@@ -196,22 +224,29 @@ func (r *reader) first(ctx context.Context, payload []byte, e *ecu) ([]answer, e
 		return nil, err
 	}
 	if fault != nil {
-		r.missing("", payload, fault, hintOf(fault))
+		r.missing("", q.Payload, fault, hintOf(fault))
 	}
 	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu != e })
-	again, err := r.insist(ctx, payload, e, probable, len(answers) > 0)
+	again, err := r.insist(ctx, q.Payload, e, c, len(answers) > 0)
 	return append(answers, again...), err
 }
 
 // settle puts what e owes.
 func (r *reader) settle(ctx context.Context, e *ecu) error {
 	for _, o := range e.owed {
+		if o.payload[0] == 0x19 && e.noUDS { // it has said so meanwhile
+			continue
+		}
 		var answers []answer
 		var err error
 		if o.asked {
 			answers, err = r.insist(ctx, o.payload, e, probable, false)
 		} else {
-			answers, err = r.first(ctx, o.payload, e)
+			q := diag.Request{To: r.physical(e), Payload: o.payload, Expect: 1, Frames: mapFrames(o.payload)}
+			answers, err = r.first(ctx, q, e, probable)
+		}
+		if err == nil && o.payload[0] == 0x19 && e.heardDIDs { // who knows the one service of ISO 14229 knows the other
+			answers, err = r.doubt(ctx, o.payload, e, answers)
 		}
 		if err != nil {
 			return err
@@ -255,6 +290,14 @@ func (r *reader) missing(ecu string, req []byte, err error, hint string) {
 		}
 	}
 	r.s.Errors = append(r.s.Errors, e)
+}
+
+// asNewer notes that older recordings do not hold a question, which is no loss.
+func (r *reader) asNewer(payload []byte) {
+	if r.newer == nil {
+		r.newer = map[string]bool{}
+	}
+	r.newer[string(payload)] = true
 }
 
 var errSilent = errors.New("no answer, although the control unit says it has this")

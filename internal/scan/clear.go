@@ -94,7 +94,7 @@ func Clear(ctx context.Context, l link.Link, o Options, saved []visit.Scan) (Cle
 }
 
 func (r *reader) clear(ctx context.Context, saved []visit.Scan, out *Clearing) error {
-	for _, step := range []func(context.Context) error{r.findBus, r.readSupport, r.readVIN} {
+	for _, step := range []func(context.Context) error{r.findBus, r.readSupport, r.readVIN, r.readLanguage} {
 		if err := step(ctx); err != nil {
 			return err
 		}

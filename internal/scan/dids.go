@@ -72,7 +72,14 @@ func (r *reader) combined(ctx context.Context, e *ecu, group []uint16, c claim) 
 	for _, id := range group {
 		req = append(req, byte(id>>8), byte(id))
 	}
-	answers, err = r.put(ctx, diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1}, []*ecu{e}, min(c, probable))
+	q := diag.Request{To: diag.Physical(e.addr), Payload: req, Expect: 1}
+	if c != certain && !e.heardDIDs {
+		r.asNewer(req) // older recordings begin with another question of the service, and have no second where that was refused
+		if len(r.having(func(e *ecu) bool { return e.noUDS })) > 0 {
+			q.Frames = 1 // a refusal here as well; more is asked for again
+		}
+	}
+	answers, err = r.put(ctx, q, []*ecu{e}, min(c, probable))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,6 +97,7 @@ func (r *reader) combined(ctx context.Context, e *ecu, group []uint16, c claim) 
 		return answers, rest, nil
 	}
 	switch code, refused := refusal(answers, e); {
+	case !spoke(answers, e) && r.named(e, req): // it was not put, or its answer did not arrive
 	case !spoke(answers, e) && c != certain && !e.heardDIDs, code == nrcNoService && refused, code == nrcNoServiceHere && refused:
 		e.noDIDs = c != certain
 		return nil, group[:0], nil

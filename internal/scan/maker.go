@@ -44,10 +44,7 @@ func (r *reader) maker(ctx context.Context, at func(isotp.Address) bool) error {
 				r.tags.tagger.Expect(makerPlace(o))
 			}
 		}
-		if r.newer == nil {
-			r.newer = map[string]bool{}
-		}
-		r.newer[q.payload] = true
+		r.asNewer(row.Payload)
 		answers, err := r.probe(ctx, to, row.Payload)
 		if err != nil {
 			return err

@@ -95,6 +95,8 @@ func once(ctx context.Context, l link.Link, o Options, sound bool) (visit.Scan, 
 	}
 	t := newTags(o)
 	r := &reader{o: o, tags: t, s: visit.Scan{At: o.At, Link: o.Link, Plan: string(o.Plan.Depth())}}
+	caps := l.Caps()
+	r.readdressed = caps.HalfDuplex && !caps.Instant
 	if sound {
 		r.sound = func() bool { return !l.Caps().Lossy }
 	}
@@ -123,6 +125,7 @@ type ecu struct {
 	pids  obd.Set // service 01
 	types obd.Set // service 09
 	alone bool    // combined requests do not work with it
+	joint bool    // it has answered one
 
 	frozen obd.Set // service 02, frame 00
 	mids   obd.Set // service 06
@@ -139,6 +142,8 @@ type ecu struct {
 	name string
 
 	askedVIN, askedF190 bool // it was asked for the VIN, by each way
+
+	identified bool // it was asked what it is
 
 	known   bool // it was asked what it has
 	visited bool // it was asked for what only it has
@@ -168,6 +173,7 @@ type reader struct {
 	asked       map[place]bool // where the mileage was asked for
 	lane        *lane          // the job that is running beside others, nil = none is
 	sameAddress bool           // one is asked on everybody's address
+	readdressed bool           // the link has to be told each change of address
 	faulted     bool           // a fault of the link was seen since questions were put together
 	sound       func() bool    // the link has lost nothing so far; nil = it need not be asked
 }
@@ -182,7 +188,7 @@ func (r *reader) run(ctx context.Context) error {
 	}{
 		{StepBus, r.findBus}, {StepSupport, r.readSupport}, {StepIdentity, r.readVIN}, {StepCodes, r.readCodes},
 		{StepCodes, r.readFreezeFrames}, {StepValues, r.readValues}, {StepValues, r.readReports},
-		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage}, {StepUnits, r.readMaker},
+		{StepSoftware, r.readSoftware}, {StepMonitors, r.readMonitors}, {StepEach, r.readLanguage}, {StepEach, r.visitEach}, {StepUnits, r.readUnits}, {StepUnits, r.readMileage}, {StepUnits, r.readMaker},
 		{StepUnits, r.visitEach}, {StepConsumption, r.readConsumption},
 	} {
 		if r.o.Progress != nil && s.name != r.shown {
@@ -222,7 +228,8 @@ func (r *reader) visit(ctx context.Context, e *ecu) error {
 	}
 	e.visited = true
 	for _, do := range []func(context.Context, *ecu) error{
-		r.settle, r.ownValues, r.freezeFrames, r.snapshots, r.mileageOf, r.makerOf, r.ownMonitors, r.ownConsumption, r.ownSoftware, r.identification,
+		r.introduction, r.settle, r.lateVIN, r.ownValues, r.freezeFrames, r.snapshots, r.mileageOf, r.makerOf, r.ownMonitors, r.ownConsumption, r.ownSoftware,
+		r.identification,
 	} {
 		if err := do(ctx, e); err != nil {
 			return err
@@ -237,8 +244,14 @@ func (r *reader) findBus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.bus = bus
 	r.s.Protocol = bus.Protocol
+	r.found(bus)
+	return nil
+}
+
+// found takes what the search has told.
+func (r *reader) found(bus diag.Bus) {
+	r.bus = bus
 	for _, a := range bus.ECUs {
 		r.ecu(a)
 	}
@@ -249,7 +262,23 @@ func (r *reader) findBus(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+}
+
+// readLanguage asks whether a vehicle of the classic services speaks the newer language as well. Who speaks that one alone is
+// heard here for the first time.
+func (r *reader) readLanguage(ctx context.Context) error {
+	if r.onlyUDS() {
+		return nil
+	}
+	bus, err := r.conn.Newer(ctx, r.bus)
+	if err != nil {
+		return err
+	}
+	r.found(bus)
+	if err := r.welcome(ctx); err != nil {
+		return err
+	}
+	return r.otherVIN(ctx)
 }
 
 // ecu returns the entry of an address, made on first sight.

@@ -16,11 +16,21 @@ var identifiers = []uint16{
 	0xF18F, 0xF199, 0xF19E, // software for type approval, programmed on, description file
 }
 
-// identification asks a control unit that knows service 22 what it is.
-func (r *reader) identification(ctx context.Context, e *ecu) error {
-	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy {
+// introduction is identification before all else of a control unit that is to be asked for its reports: who does not know
+// service 22 says so, and is asked for nothing more of ISO 14229.
+func (r *reader) introduction(ctx context.Context, e *ecu) error {
+	if !slices.ContainsFunc(e.owed, func(o owed) bool { return o.payload[0] == 0x19 }) {
 		return nil
 	}
+	return r.identification(ctx, e)
+}
+
+// identification asks a control unit that knows service 22 what it is.
+func (r *reader) identification(ctx context.Context, e *ecu) error {
+	if r.o.Plan.Depth() != Full || r.bus.Functional.Legacy || e.identified {
+		return nil
+	}
+	e.identified = true
 	ids := slices.DeleteFunc(slices.Clone(identifiers), func(id uint16) bool { return r.hasDID(e, id) })
 	_, err := r.dids(ctx, e, ids, probable)
 	return err

@@ -54,6 +54,9 @@ func (r *reader) welcome(ctx context.Context) error {
 
 // support asks a service's bitmaps: the first of everyone, the others of those that announce them.
 func (r *reader) support(ctx context.Context, sid byte) error {
+	if sid == 0x09 {
+		return r.typeSupport(ctx)
+	}
 	first := []byte{sid, 0x00}
 	found, heard := r.bus.Heard[string(first)]
 	answers := r.decoded(first, found)
@@ -64,13 +67,37 @@ func (r *reader) support(ctx context.Context, sid byte) error {
 		}
 	}
 	for _, a := range answers {
-		a.ecu.known = a.ecu.known || sid == 0x01
+		a.ecu.known = true
 	}
 	r.takeSupport(sid, first, answers)
-	if sid == 0x09 { // types past 20 are all consumption; 09 20 itself would be such a question
-		return nil
-	}
 	return r.furtherBitmaps(ctx)
+}
+
+// typeSupport asks everybody for the bitmap of service 09, and no further one: types past 20 are all consumption, 09 20 itself
+// would be such a question. Who stays silent is asked again when it is visited, at once only where nobody has a VIN to give.
+func (r *reader) typeSupport(ctx context.Context) error {
+	payload := []byte{0x09, 0x00}
+	take := func(answers []answer) { r.takeSupport(0x09, payload, answers) }
+	answers, err := r.ask(ctx, diag.Request{To: r.bus.Functional, Payload: payload, Expect: len(r.ecus), Retried: true})
+	if err != nil {
+		return err
+	}
+	take(answers)
+	later := len(r.having(func(e *ecu) bool { return e.types.Has(0x02) })) > 0
+	for _, e := range slices.Clone(r.ecus) {
+		if spoke(answers, e) {
+			e.silent = 0
+			continue
+		}
+		e.owed = append(e.owed, owed{payload, take, true})
+		if later {
+			continue
+		}
+		if err := r.settle(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // furtherBitmaps asks service 01's other bitmaps, several in one question where the bus allows it (J1979).
@@ -109,7 +136,8 @@ func (r *reader) moreBitmaps(ctx context.Context, bases []byte) error {
 	}
 	if combined {
 		for _, e := range who {
-			e.alone = !answered(answers, e)
+			e.joint = answered(answers, e)
+			e.alone = !e.joint
 		}
 		answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
 	}
@@ -141,30 +169,19 @@ type vinSource struct {
 	vin vin.VIN
 }
 
-// readVIN asks each ECU once: 09 02 (22 F802 where the vehicle has only UDS), and 22 F190 where that gave none.
+// readVIN asks each ECU once: 09 02, 22 F802 where the vehicle has only UDS.
 func (r *reader) readVIN(ctx context.Context) error {
-	who := r.having(func(e *ecu) bool { return e.types.Has(0x02) && !e.askedVIN })
-	for _, e := range who {
-		e.askedVIN = true
+	if err := r.askVIN(ctx, r.having(func(e *ecu) bool { return e.types.Has(0x02) && !e.askedVIN })); err != nil {
+		return err
 	}
 	if r.onlyUDS() {
-		for _, e := range who {
-			answers, err := r.oneDID(ctx, e, 0xF802, certain)
-			if err != nil {
-				return err
-			}
-			r.takeVIN(answers)
-		}
-	} else if len(who) > 0 {
-		q := r.target(who)
-		q.Payload, q.Frames = []byte{0x09, 0x02}, r.infoFrames(0x02, who)
-		answers, err := r.put(ctx, q, who, certain)
-		if err != nil {
-			return err
-		}
-		r.keep(q.Payload, answers, func(e *ecu) bool { return e.types.Has(0x02) })
-		r.takeVIN(answers)
+		return r.otherVIN(ctx)
 	}
+	return nil
+}
+
+// otherVIN asks by 22 F190 where the other ways gave none.
+func (r *reader) otherVIN(ctx context.Context) error {
 	for _, e := range r.ecus {
 		if len(r.vins) > 0 || r.bus.Functional.Legacy {
 			break
@@ -181,8 +198,56 @@ func (r *reader) readVIN(ctx context.Context) error {
 		r.keep(q.Payload, answers, never)
 		r.takeVIN(answers)
 	}
-	if len(r.vins) == 0 {
+	return nil
+}
+
+// lateVIN asks an ECU that has only now said that it has a VIN.
+func (r *reader) lateVIN(ctx context.Context, e *ecu) error {
+	if !e.types.Has(0x02) || e.askedVIN {
 		return nil
+	}
+	return r.askVIN(ctx, []*ecu{e})
+}
+
+func (r *reader) askVIN(ctx context.Context, who []*ecu) error {
+	for _, e := range who {
+		e.askedVIN = true
+	}
+	if r.onlyUDS() {
+		for _, e := range who {
+			answers, err := r.oneDID(ctx, e, 0xF802, certain)
+			if err != nil {
+				return err
+			}
+			r.takeVIN(answers)
+		}
+	} else if len(who) > 0 {
+		q := r.target(who)
+		if r.readdressed { // nobody else has one to give
+			q = diag.Request{To: r.bus.Functional, Expect: len(who)}
+		}
+		q.Payload, q.Frames = []byte{0x09, 0x02}, r.infoFrames(0x02, who)
+		var answers []answer
+		var err error
+		if q.To.IsPhysical {
+			answers, err = r.first(ctx, q, who[0], certain)
+		} else {
+			answers, err = r.put(ctx, q, who, certain)
+		}
+		if err != nil {
+			return err
+		}
+		answers = slices.DeleteFunc(answers, func(a answer) bool { return a.err != nil && !slices.Contains(who, a.ecu) })
+		r.keep(q.Payload, answers, func(e *ecu) bool { return e.types.Has(0x02) })
+		r.takeVIN(answers)
+	}
+	return nil
+}
+
+// weighVINs takes the VIN of the first ECU and names those that give another.
+func (r *reader) weighVINs() {
+	if len(r.vins) == 0 {
+		return
 	}
 	slices.SortStableFunc(r.vins, func(a, b vinSource) int { return int(a.ecu.addr.Rx) - int(b.ecu.addr.Rx) })
 	r.s.VIN = r.vins[0].vin
@@ -191,7 +256,6 @@ func (r *reader) readVIN(ctx context.Context) error {
 			r.missing(v.ecu.label, []byte{0x09, 0x02}, errTwoVINs, "a control unit comes from another vehicle, or was never coded")
 		}
 	}
-	return nil
 }
 
 func (r *reader) takeVIN(answers []answer) {
@@ -202,6 +266,7 @@ func (r *reader) takeVIN(answers []answer) {
 			}
 		}
 	}
+	r.weighVINs()
 }
 
 var errTwoVINs = errors.New("this control unit gives another VIN than the others")
@@ -230,10 +295,7 @@ func (r *reader) readCodes(ctx context.Context) error {
 		}
 		r.keep(q.Payload, answers, func(*ecu) bool { return sid == 0x03 })
 	}
-	if err := r.welcome(ctx); err != nil {
-		return err
-	}
-	return r.readVIN(ctx) // of who was first heard just now
+	return r.welcome(ctx)
 }
 
 // fewCodes: no ECU has more stored codes than fit one frame, two (SAE J1979). Pending and permanent ones are then rarely more;
@@ -362,6 +424,14 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 		}
 		if combined {
 			for _, e := range who {
+				if e.joint && !spoke(answers, e) { // it can, so this one was lost
+					again, err := r.insist(ctx, payload, e, probable, false)
+					if err != nil {
+						return err
+					}
+					answers = append(answers, again...)
+				}
+				e.joint = e.joint || answered(answers, e)
 				e.alone = !answered(answers, e)
 			}
 			answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
@@ -490,13 +560,13 @@ func (r *reader) readSoftware(ctx context.Context) error {
 	return nil
 }
 
-// ownSoftware asks what only e announces.
+// ownSoftware asks what e announces and has not been asked for.
 func (r *reader) ownSoftware(ctx context.Context, e *ecu) error {
 	if r.onlyUDS() {
 		return r.ownDIDSoftware(ctx, e)
 	}
 	for _, id := range r.softwareTypes() {
-		if who := r.having(func(e *ecu) bool { return e.types.Has(id) }); len(who) != 1 || who[0] != e || r.bus.Functional.Legacy {
+		if !e.types.Has(id) || r.have(e, 0x09, id) || r.named(e, []byte{0x09, id}) || r.bus.Functional.Legacy {
 			continue
 		}
 		if err := r.software(ctx, id, []*ecu{e}); err != nil {

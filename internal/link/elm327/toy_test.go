@@ -38,9 +38,9 @@ type profile struct {
 
 // The slow car answers later than ISO 15765-4 allows (P2, 50 ms).
 var profiles = []profile{
-	{"USB 115200", 115200, time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 600 * time.Millisecond},
-	{"Bluetooth 38400", 38400, 25 * time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 1900 * time.Millisecond},
-	{"slow car, USB 115200", 115200, time.Millisecond, [2]time.Duration{100 * time.Millisecond, 105 * time.Millisecond}, 3000 * time.Millisecond},
+	{"USB 115200", 115200, time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 550 * time.Millisecond},
+	{"Bluetooth 38400", 38400, 25 * time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 1650 * time.Millisecond},
+	{"slow car, USB 115200", 115200, time.Millisecond, [2]time.Duration{100 * time.Millisecond, 105 * time.Millisecond}, 2900 * time.Millisecond},
 }
 
 // car writes the toy car with the profile's times and returns where it is.
@@ -241,10 +241,11 @@ func (c cell) oneByOne(t *testing.T) (perSecond float64) {
 }
 
 // gone are the faults after which the adapter does not come back; waits those that make anybody wait: the adapter is away,
-// silent or talks nonsense for seconds, or holds an answer back for longer than any wait.
+// silent or talks nonsense for seconds, or holds an answer back for longer than any wait; a control unit asks for patience; or
+// nothing counts that two replies do not have.
 var (
 	gone  = []string{"mute", "unplug", "mid-line"}
-	waits = []string{"mute-a-while", "babble", "babble-on", "late", "replug", "dropped", "doubled", "damaged"}
+	waits = []string{"mute-a-while", "babble", "babble-on", "late", "replug", "pending", "dropped", "doubled", "damaged", "flipped"}
 )
 
 // TestToyFaults reads the toy car under every fault. Where the adapter comes back all that the car has is read, in at most
