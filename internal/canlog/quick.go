@@ -3,6 +3,7 @@ package canlog
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync"
 	"time"
 
 	"obdgate/internal/frame"
@@ -32,7 +33,7 @@ const Reach = 192
 // line, its line feed included, has Next bytes.
 type Span struct{ Iface, IfaceEnd, Data, Next int }
 
-// Line is everything of a line but its data, of which it is known that they are Len pairs of hex digits.
+// Line is everything of a line, of its data the first eight bytes and of the rest that they are pairs of hex digits.
 type Line struct {
 	Span
 	Name  uint64 // the interface's characters and the space behind them: two lines with the same have the same interface
@@ -40,6 +41,7 @@ type Line struct {
 	ID    uint32
 	Flags frame.Flags
 	Len   uint8
+	Head  uint64 // the first eight data bytes, the first in the lowest byte; those beyond the frame's end are zero
 }
 
 const (
@@ -51,69 +53,54 @@ const (
 // Parse reads the line at the beginning of b into f: Time, ID, Flags, Len, Dir and Data are set, Seq and Bus are zero. ok
 // is false when the line is not of the common form or b ends within Reach.
 func (q *Quick) Parse(b []byte, f *frame.Frame) (s Span, ok bool) {
-	at, id, flags, n, iface, data, next := q.scan(b)
+	at, id, flags, n, head, iface, data, next := q.scan(b)
 	if next == 0 {
 		return s, false
 	}
-	if f.Len > 8 {
-		clear(f.Data[8:])
-	}
-	f.Time, f.ID, f.Flags, f.Len, f.Dir, f.Seq, f.Bus = at, id, flags, uint8(n), frame.Unknown, 0, 0
-	if n <= 8 {
-		binary.LittleEndian.PutUint64(f.Data[:8], first8(b[data:], n))
-	} else {
-		for i := 0; i < n; i += 4 { // lengths above eight are multiples of four
-			binary.LittleEndian.PutUint32(f.Data[i:], hex8(binary.LittleEndian.Uint64(b[data+2*i:])))
-		}
-	}
+	fill(f, b[data:], at, id, flags, n, head)
 	return Span{iface, iface + q.busLen, data, next}, true
-}
-
-// first8 reads the n data bytes at the beginning of b, at most eight.
-func first8(b []byte, n int) uint64 {
-	data := uint64(hex8(binary.LittleEndian.Uint64(b))) | uint64(hex8(binary.LittleEndian.Uint64(b[8:])))<<32
-	if n < 8 {
-		data &= 1<<(8*n) - 1
-	}
-	return data
 }
 
 // Frame makes the frame of a line that Skim has read from b.
 func (l *Line) Frame(b []byte, f *frame.Frame) {
+	fill(f, b[l.Data:], l.Time, l.ID, l.Flags, int(l.Len), l.Head)
+}
+
+// fill makes a frame of the parts of a line whose n data bytes are the digits at the beginning of data.
+func fill(f *frame.Frame, data []byte, at time.Duration, id uint32, flags frame.Flags, n int, head uint64) {
 	if f.Len > 8 {
 		clear(f.Data[8:])
 	}
-	f.Time, f.ID, f.Flags, f.Len, f.Dir, f.Seq, f.Bus = l.Time, l.ID, l.Flags, l.Len, frame.Unknown, 0, 0
-	if l.Len <= 8 {
-		binary.LittleEndian.PutUint64(f.Data[:8], l.First8(b))
-		return
-	}
-	for i := 0; i < int(l.Len); i += 4 { // lengths above eight are multiples of four
-		binary.LittleEndian.PutUint32(f.Data[i:], hex8(binary.LittleEndian.Uint64(b[l.Data+2*i:])))
+	f.Time, f.ID, f.Flags, f.Len, f.Dir, f.Seq, f.Bus = at, id, flags, uint8(n), frame.Unknown, 0, 0
+	binary.LittleEndian.PutUint64(f.Data[:8], head)
+	for i := 8; i < n; i += 4 { // lengths above eight are multiples of four
+		binary.LittleEndian.PutUint32(f.Data[i:], hex8(binary.LittleEndian.Uint64(data[2*i:])))
 	}
 }
 
-// First8 is the first eight data bytes, the first in the lowest byte; those beyond the frame's end are zero.
-func (l *Line) First8(b []byte) uint64 {
-	return first8(b[l.Data:], int(l.Len))
-}
-
-// Skim reads the line at the beginning of b into l without converting its data. It is false when the line is not of the
-// common form or b ends within Reach.
+// Skim reads the line at the beginning of b into l, of its data only the first eight bytes. It is false when the line is not
+// of the common form or b ends within Reach.
 func (q *Quick) Skim(b []byte, l *Line) bool {
-	at, id, flags, n, iface, data, next := q.scan(b)
+	at, id, flags, n, head, iface, data, next := q.scan(b)
 	if next == 0 {
 		return false
 	}
 	l.Iface, l.IfaceEnd, l.Data, l.Next = iface, iface+q.busLen, data, next
-	l.Name, l.Time, l.ID, l.Flags, l.Len = q.bus, at, id, flags, uint8(n)
+	l.Name, l.Time, l.ID, l.Flags, l.Len, l.Head = q.bus, at, id, flags, uint8(n), head
 	return true
 }
 
-// Sift is Skim for whoever wants to know no more than whether a line passes: its identifier, which is a 29-bit one if
-// extended, the number of its data bytes, where its interface begins and where the next line does. next is 0 when the line
-// is no classic one of the common form; else Skim says yes and the same, and Name is that of the line.
-func (q *Quick) Sift(b []byte) (id uint32, extended bool, n, iface, next int) {
+// Sift is Skim for whoever wants to know no more than whether a line passes: its identifier and flags, the number of its data
+// bytes, where its interface begins and where the next line does. next is 0 where Skim says no; else Name is that of the line.
+func (q *Quick) Sift(b []byte) (id uint32, flags frame.Flags, n, iface, next int) {
+	_, id, flags, n, _, iface, _, next = q.scan(b)
+	return id, flags, n, iface, next
+}
+
+// scan reads a line into registers: its time, the number of its data bytes, the first eight of them, where its interface, its
+// data and the next line begin. next is 0 when it is not of the common form. A classic line with six digits of the fraction
+// is read here, two characters at a time, each pair a look-up; others are left to seldom.
+func (q *Quick) scan(b []byte) (t time.Duration, id uint32, flags frame.Flags, n int, head uint64, iface, data, next int) {
 	if len(b) < Reach {
 		return
 	}
@@ -122,63 +109,91 @@ func (q *Quick) Sift(b []byte) (id uint32, extended bool, n, iface, next int) {
 	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
 		return
 	}
-	iface = 20
 	w := binary.LittleEndian.Uint64(p[12:])
-	if w>>48 == 0x2029 { // ") "
-		w = w<<16 | 0x3030
-	} else if iface = 23; p[21] != ')' || p[22] != ' ' || p[20]-'0' > 9 {
-		return
+	a, e, z := pairs.decimal[uint16(w)], pairs.decimal[uint16(w>>16)], pairs.decimal[uint16(w>>32)]
+	if w>>48 != 0x2029 || a&e&z&good == 0 { // ") "
+		return q.seldom(p)
 	}
-	if x := w ^ zeros; (x|(x+0x76*ones))&highs != 0 {
-		return
-	}
+	t = q.second + time.Duration(uint32(a)*10000+uint32(e)*100+uint32(z)-good*10101)*1000
+	iface = 20
 	if w := binary.LittleEndian.Uint64(p[iface:]); w&q.busAll != q.bus || q.busAll == 0 {
 		if !q.iface(w) {
 			return
 		}
 	}
-	at := iface + q.busLen&7 + 1
-	switch {
-	case p[at+3] == '#':
-		id = uint32(nibbles[p[at]])<<8 | uint32(nibbles[p[at+1]])<<4 | uint32(nibbles[p[at+2]])
-		if id > frame.MaxStandardID {
+	data = iface + q.busLen&7 + 1
+	d := (*[32]byte)(p[data:])
+	if d[3] == '#' {
+		a, e := hexPair(d, 0), hexPair(d, 1)
+		id = uint32(a&0xFF)<<4 | uint32(e&0x0F)
+		if a&e&good == 0 || id > frame.MaxStandardID {
 			return
 		}
-		at += 4
-	case p[at+8] == '#':
-		w := binary.LittleEndian.Uint64(p[at:])
-		id, extended = bits.ReverseBytes32(hex8(w)), true
-		if notHex(w) != 0 || id > frame.MaxExtendedID {
+		data += 4
+	} else {
+		a, e, y, z := hexPair(d, 0), hexPair(d, 2), hexPair(d, 4), hexPair(d, 6)
+		id, flags = uint32(a&0xFF)<<24|uint32(e&0xFF)<<16|uint32(y&0xFF)<<8|uint32(z&0xFF), frame.Extended
+		if a&e&y&z&good == 0 || d[8] != '#' || id > frame.MaxExtendedID {
 			return
 		}
-		at += 9
-	default:
+		data += 9
+	}
+	d = (*[32]byte)(p[data:])
+	if d[16] == '\n' {
+		a, c, e, f := hexPair(d, 0), hexPair(d, 2), hexPair(d, 4), hexPair(d, 6)
+		g, h, i, j := hexPair(d, 8), hexPair(d, 10), hexPair(d, 12), hexPair(d, 14)
+		if a&c&e&f&g&h&i&j&good != 0 {
+			head = uint64(a) + uint64(c)<<8 + uint64(e)<<16 + uint64(f)<<24 + uint64(g)<<32 + uint64(h)<<40 + uint64(i)<<48 + uint64(j)<<56 - carried
+			return t, id, flags, 8, head, iface, data, data + 17
+		}
+	}
+	if d[0] == '#' {
+		return q.seldom(p)
+	}
+	for n < 8 {
+		e := hexPair(d, 2*n)
+		if e == 0 {
+			break
+		}
+		head |= uint64(e&0xFF) << (8 * n)
+		n++
+	}
+	if d[2*n] != '\n' {
 		return
 	}
-	n = 16
-	if bad := notHex(binary.LittleEndian.Uint64(p[at:])); bad != 0 {
-		n = bits.TrailingZeros64(bad) / 8
-	} else if bad := notHex(binary.LittleEndian.Uint64(p[at+8:])); bad != 0 {
-		n = 8 + bits.TrailingZeros64(bad)/8
-	}
-	at += n
-	if n&1 != 0 || p[at] != '\n' {
-		return
-	}
-	return id, extended, n / 2, iface, at + 1
+	return t, id, flags, n, head, iface, data, data + 2*n + 1
 }
 
-// scan reads all of a line but its data, into registers: its time, the number of its data bytes, where its interface, its data
-// and the next line begin. next is 0 when it is not of the common form.
-func (q *Quick) scan(b []byte) (t time.Duration, id uint32, flags frame.Flags, n, iface, data, next int) {
-	if len(b) < Reach {
-		return
+// pairs is what two characters mean, the first in the lowest byte: good with the two decimal digits or the byte of two hex
+// digits they are, zero if they are no such thing.
+var pairs struct{ decimal, hex [1 << 16]uint16 }
+
+const (
+	good    = 0x100
+	carried = ones &^ 1 // good of eight pairs, each in the byte above its own
+)
+
+// hexPair is the byte of the two hex digits at p[at:].
+func hexPair(p *[32]byte, at int) uint16 { return pairs.hex[binary.LittleEndian.Uint16(p[at:])] }
+
+var fillPairs = sync.OnceFunc(func() {
+	for lo := range 256 {
+		for hi := range 256 {
+			first, one := nibble(byte(lo))
+			second, two := nibble(byte(hi))
+			if !one || !two {
+				continue
+			}
+			pairs.hex[hi<<8|lo] = good | uint16(first)<<4 | uint16(second)
+			if first < 10 && second < 10 {
+				pairs.decimal[hi<<8|lo] = good + uint16(first)*10 + uint16(second)
+			}
+		}
 	}
-	p := (*[Reach]byte)(b)
-	w0, w1 := binary.LittleEndian.Uint64(p[0:]), binary.LittleEndian.Uint64(p[4:])
-	if (w0 != q.head[0] || w1 != q.head[1]) && !q.seconds(b, w0, w1) {
-		return
-	}
+})
+
+// seldom is scan for the rest: nine digits of the fraction, CAN FD. Seconds are known.
+func (q *Quick) seldom(p *[Reach]byte) (t time.Duration, id uint32, flags frame.Flags, n int, head uint64, iface, data, next int) {
 	iface = 20
 	w := binary.LittleEndian.Uint64(p[12:])
 	if w>>48 == 0x2029 { // ") "
@@ -230,14 +245,23 @@ func (q *Quick) scan(b []byte) (t time.Duration, id uint32, flags frame.Flags, n
 	if n&1 != 0 || p[at+n] != '\n' {
 		return
 	}
-	return t, id, flags, n / 2, iface, at, at + n + 1
+	return t, id, flags, n / 2, first8(p[at:], n/2), iface, at, at + n + 1
+}
+
+// first8 reads the n data bytes at the beginning of b, at most eight.
+func first8(b []byte, n int) uint64 {
+	data := uint64(hex8(binary.LittleEndian.Uint64(b))) | uint64(hex8(binary.LittleEndian.Uint64(b[8:])))<<32
+	if n < 8 {
+		data &= 1<<(8*n) - 1
+	}
+	return data
 }
 
 // Name is the interface of the last line read, as in Line.
 func (q *Quick) Name() uint64 { return q.bus }
 
 // long reads the flags and the data of a CAN FD frame.
-func (q *Quick) long(p *[Reach]byte, t time.Duration, id uint32, was frame.Flags, iface, at int) (_ time.Duration, _ uint32, _ frame.Flags, n, _, data, next int) {
+func (q *Quick) long(p *[Reach]byte, t time.Duration, id uint32, was frame.Flags, iface, at int) (_ time.Duration, _ uint32, _ frame.Flags, n int, head uint64, _, data, next int) {
 	flags := nibbles[p[at]]
 	if flags > fdBRS|fdESI|fdFDF {
 		return
@@ -260,11 +284,12 @@ func (q *Quick) long(p *[Reach]byte, t time.Duration, id uint32, was frame.Flags
 	if n&1 != 0 || p[at] != '\n' || frame.PadLen(n/2) != n/2 {
 		return
 	}
-	return t, id, was, n / 2, iface, data, at + 1
+	return t, id, was, n / 2, first8(p[data:], n/2), iface, data, at + 1
 }
 
 // seconds reads "(1690000000." and remembers it.
 func (q *Quick) seconds(b []byte, w0, w1 uint64) bool {
+	fillPairs()
 	q.head = [2]uint64{}
 	if b[0] != '(' || b[11] != '.' {
 		return false

@@ -2,6 +2,7 @@ package canlog_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,19 +15,26 @@ import (
 
 var slack = strings.Repeat("x", canlog.Reach)
 
-// quickly gives a line to Quick with a neighbour behind it. Sift must say what Parse says, of all but CAN FD.
+// quickly gives a line to Quick with a neighbour behind it. Sift and Skim must say what Parse says.
 func quickly(q *canlog.Quick, line string, f *frame.Frame) (canlog.Span, bool) {
 	text := []byte(line + "\n" + slack)
-	sieve := *q
-	id, extended, n, iface, next := sieve.Sift(text)
+	sieve, skim := *q, *q
+	id, flags, n, iface, next := sieve.Sift(text)
+	var l canlog.Line
+	skimmed := skim.Skim(text, &l)
 	s, ok := q.Parse(text, f)
+	g := frame.New(1, frame.FD, make([]byte, 64)...)
 	switch {
-	case ok && !f.Is(frame.FD):
-		if next != s.Next || id != f.ID || extended != f.Is(frame.Extended) || n != int(f.Len) || iface != s.Iface || sieve != *q {
-			panic(fmt.Sprintf("Sift reads %q otherwise: %X %v %d %d %d", line, id, extended, n, iface, next))
+	case ok != skimmed, ok != (next != 0), sieve != *q, skim != *q:
+		panic(fmt.Sprintf("only some read %q", line))
+	case ok:
+		l.Frame(text, &g)
+		if next != s.Next || id != f.ID || flags != f.Flags || n != int(f.Len) || iface != s.Iface {
+			panic(fmt.Sprintf("Sift reads %q otherwise: %X %v %d %d %d", line, id, flags, n, iface, next))
 		}
-	case next != 0:
-		panic(fmt.Sprintf("Sift reads %q, Parse does not", line))
+		if l.Span != s || g != *f || l.Head != binary.LittleEndian.Uint64(f.Data[:]) {
+			panic(fmt.Sprintf("Skim reads %q otherwise: %+v", line, l))
+		}
 	}
 	return s, ok
 }

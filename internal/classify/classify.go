@@ -32,13 +32,14 @@ const (
 
 // Options say what is wanted.
 type Options struct {
-	Policy *policy.Policy // nil is not allowed
+	Policy *policy.Policy // nil only where Sieves
 	DB     *dbc.Database  // nil: every broadcast frame is unclassified
 	Makers policy.Makers  // whose vehicle it is, a VIN of the recording tells; zero: the standard's conversations only
 	IDs    *IDs           // only some identifiers; nil: all
 	To     Format
 	Only   bool // leave out frames that are not technical; implies Mask, because a technical frame may have padding
 	Mask   bool // set every byte that is not technical to zero, exact to the bit in broadcast frames
+	Count  bool // frames and bytes by category also where what is written does not need them
 
 	Workers  int              // 0 = as many as processors, at most 4
 	Progress func(read int64) // called now and then with the bytes read so far; nil = not
@@ -48,6 +49,10 @@ type Options struct {
 
 // safe reports whether what is written may leave the house.
 func (o *Options) safe() bool { return o.Only || o.Mask }
+
+// Sieves reports whether lines pass as they are or not at all, by their identifiers alone. Then no Policy, DB or Makers is
+// needed, and the Summary has no categories.
+func (o *Options) Sieves() bool { return o.To == Candump && !o.safe() && !o.Count }
 
 // blockSize is how much text is worked on at a time. Memory is about (workers+3) times this and what is made of it.
 const blockSize = 64 << 10

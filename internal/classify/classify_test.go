@@ -235,11 +235,13 @@ func TestManyWorkersAreOneTagger(t *testing.T) {
 		log := drawLog(t, db.Messages())
 		ids := ""
 		o := Options{Policy: p, DB: db, Makers: makers, To: Candump, Workers: rapid.IntRange(1, 3).Draw(t, "workers"), block: rapid.SampledFrom([]int{300, 500, 2000, 1 << 20}).Draw(t, "block")}
-		switch rapid.IntRange(0, 2).Draw(t, "what") {
+		switch rapid.IntRange(0, 3).Draw(t, "what") {
 		case 1:
 			o.Mask = true
 		case 2:
 			o.Only = true
+		case 3:
+			o.Count = true
 		}
 		if o.IDs, ids = nil, rapid.SampledFrom([]string{"", "", "not:7E8,0A0,0CF00909", "0A0,0B1,002,004,7E8,7E0,18DAF110", "not:123"}).Draw(t, "ids"); ids != "" {
 			var err error
@@ -273,7 +275,7 @@ func TestManyWorkersAreOneTagger(t *testing.T) {
 		}
 		o.To = Nothing
 		_, nothing := run(t, log, o)
-		if o.Mask || o.Only { // else nothing was tagged
+		if o.Mask || o.Only || o.Count { // else nothing was tagged
 			require.Equal(t, s.Categories, nothing.Categories)
 		}
 		require.Equal(t, s.All, nothing.All)

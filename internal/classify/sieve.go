@@ -1,5 +1,7 @@
 package classify
 
+import "obdgate/internal/frame"
+
 // sift lets the lines of a block pass as they are or leaves them out, by their identifier. Nothing else is worked out, but a
 // damaged line is told here as anywhere.
 func (k *worker) sift(b *block) {
@@ -10,7 +12,7 @@ func (k *worker) sift(b *block) {
 	from, to := 0, 0 // out[:to] is done, the lines text[from:at] follow
 	for at := 0; at < b.n; {
 		count++
-		id, extended, n, iface, next := q.Sift(text[at:])
+		id, flags, n, iface, next := q.Sift(text[at:])
 		switch {
 		case next == 0:
 			b.count = count
@@ -20,7 +22,7 @@ func (k *worker) sift(b *block) {
 				next = -next
 				to, from = cut(out, text, from, at, to), at+next
 			}
-		case ids.any && ids.has(id, extended) == ids.drop:
+		case ids.any && ids.has(id, flags&frame.Extended != 0) == ids.drop:
 			dropped++
 			to, from = cut(out, text, from, at, to), at+next
 		default:
@@ -38,23 +40,20 @@ func (k *worker) sift(b *block) {
 	b.out = out[:cut(out, text, from, b.n, to)]
 }
 
-// oddly looks at a line that Sift has left. It returns the line's length, negative for a line that does not pass.
+// oddly looks at a line that is not of the common form. It returns the line's length, negative for a line that does not pass.
 func (k *worker) oddly(b *block, at int) int {
 	text, l := b.text, &k.line
-	quick := k.q.Skim(text[at:], l) // CAN FD
-	if !quick && !k.slowly(text[at:b.n]) {
+	if !k.slowly(text[at:b.n]) {
 		if l.Data < 0 {
 			b.fault(text[at : at+l.Next-1])
 		}
 		return -l.Next
 	}
-	if ids := k.t.o.IDs; !ids.pass(l.ID, l.Flags) {
+	if !k.t.o.IDs.pass(l.ID, l.Flags) {
 		b.dropped++
 		return -l.Next
 	}
-	if !quick || l.Name != k.quickName {
-		k.named(b, text[at+l.Iface:at+l.IfaceEnd])
-	}
+	k.named(b, text[at+l.Iface:at+l.IfaceEnd])
 	b.frames++
 	b.bytes += uint64(l.Len)
 	return l.Next

@@ -30,7 +30,7 @@ type Summary struct {
 	LeftOut    uint64 // K-line and J1850 messages, which pcapng has no place for
 	Dropped    int    // frames that Options.IDs left out; they are in no other count but Lines
 
-	// All counts what passed IDs. Nothing is tagged, and so the others are empty, for Candump without Only and Mask.
+	// All counts what passed IDs. Where Options.Sieves nothing is tagged, and so the others are empty.
 	All, Technical, Personal Count
 	Categories               []CategoryCount // those that occur, the technical ones first
 

@@ -71,7 +71,7 @@ type table struct {
 const tester = 0xF1
 
 func newTable(o *Options) *table {
-	t := &table{o: o, ext: newExtended(o.DB), sieve: o.To == Candump && !o.safe()}
+	t := &table{o: o, ext: newExtended(o.DB), sieve: o.Sieves()}
 	if o.IDs == nil {
 		o.IDs = &IDs{}
 	}

@@ -99,6 +99,7 @@ func (k *worker) do(b *block) {
 				l.Frame(text[at:], &k.f)
 			}
 			b.out = k.pen.frame(b.out, text[at:at+l.Next], l.Span, &k.f, d, quick && l.Flags&^frame.Extended == 0)
+		case o.To == Candump && !o.Mask: // as it is
 		case o.To == Candump && d.sampled && quick:
 			d.hide(pass[at+l.Data:], l.Len)
 		case o.To == Candump:
@@ -140,7 +141,7 @@ func (k *worker) named(b *block, name []byte) {
 func (k *worker) slowly(text []byte) bool {
 	span, ok := slowly(text, &k.f)
 	f := &k.f
-	k.line = canlog.Line{Span: span, Time: f.Time, ID: f.ID, Flags: f.Flags, Len: f.Len}
+	k.line = canlog.Line{Span: span, Time: f.Time, ID: f.ID, Flags: f.Flags, Len: f.Len, Head: le.Uint64(f.Data[:])}
 	return ok
 }
 
@@ -159,14 +160,14 @@ func (k *worker) decision(v *verdict, text []byte, quick bool) *decision {
 			if l.Len < v.length {
 				return k.t.unknown
 			}
-			data := l.First8(text)
+			data := l.Head
 			w := dbc.Words{data, bits.ReverseBytes64(data)}
 			if v.how == several {
 				return k.several(v, &w)
 			}
 			return v.when[v.switches[0].Bits(&w)]
 		case maybe:
-			if l.Len > 0 && byte(l.First8(text)) == tester {
+			if l.Len > 0 && byte(l.Head) == tester {
 				return nil
 			}
 			if l.Len < v.length {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
 	"obdgate/internal/crash"
+	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 
@@ -97,29 +99,24 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	case o.svg != "" && len(o.files) > 1:
 		return usage("draw one recording at a time", errors.New("--svg is one picture"))
 	}
-	var signals *dbc.Database
-	var unread error
-	read := make(chan struct{})
-	var net crash.Net
-	go func() { // both take some milliseconds
-		defer close(read)
-		defer net.Catch()
-		signals, unread = p.signals(o.dbc)
-	}()
-	rules, err := p.rules()
-	<-read
-	net.Raise()
-	if err = errors.Join(err, unread); err != nil {
-		return err
+	// What is read to begin with is about as much as the least the collector waits for: it would look through all of it once,
+	// and find nothing to free. Frames need no memory.
+	defer debug.SetGCPercent(debug.SetGCPercent(200))
+	run := classify.Options{To: to, Only: o.only != "", Mask: o.mask != "", Count: o.svg != ""}
+	if o.ids != "" {
+		run.IDs = ids
+	}
+	doc := report.NewClassified("")
+	if !run.Sieves() || len(o.dbc) > 0 {
+		rules, err := p.classifyBy(&run, o.dbc)
+		if err != nil {
+			return err
+		}
+		doc = report.NewClassified(rules.Version())
 	}
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {
 		fmt.Fprintln(p.Err, p.words.T("classify.no-database"))
 	}
-	run := classify.Options{Policy: rules, DB: signals, Makers: scan.Makers(), To: to, Only: o.only != "", Mask: o.mask != ""}
-	if o.ids != "" {
-		run.IDs = ids
-	}
-	doc := report.NewClassified(rules.Version())
 	damaged := 0
 	for _, name := range o.files {
 		s, err := p.classifyFile(ctx, name, run)
@@ -145,6 +142,23 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 		return fail(exitData, p.words.T("classify.damaged-hint"), errors.New(p.words.T("classify.damaged-error", damaged)))
 	}
 	return nil
+}
+
+// classifyBy puts the rules, what is known of makers and the broadcast databases of these names into o.
+func (p *program) classifyBy(o *classify.Options, names []string) (*policy.Policy, error) {
+	var unread error
+	read := make(chan struct{})
+	var net crash.Net
+	go func() { // both take some milliseconds
+		defer close(read)
+		defer net.Catch()
+		o.DB, unread = p.signals(names)
+	}()
+	rules, err := p.rules()
+	o.Policy, o.Makers = rules, scan.Makers()
+	<-read
+	net.Raise()
+	return rules, errors.Join(err, unread)
 }
 
 func (p *program) showClassified(doc report.Classified, o classifyOptions) error {
