@@ -64,6 +64,8 @@ var mutants = []mutant{
 		"if personal>>i&1 == 1 {", "if personal>>i&2 == 2 {", "internal/policy", "TestPersonalBytesChangeNothing"},
 	{"a candump line is masked one byte off", "personal bytes in a log for a supplier", "internal/classify/pen.go",
 		"if d.personal>>i&1 == 1 {\n\t\t\ttext", "if d.personal>>i&2 == 2 {\n\t\t\ttext", "internal/classify", "TestPersonalBytesChangeNothing"},
+	{"--mask personal masks only with --only", "personal bytes in a log for a supplier", "internal/classify/worker.go",
+		"case o.To == Candump && !o.Mask:", "case o.To == Candump && !o.Only:", "internal/classify", "TestPersonalBytesChangeNothing"},
 	{"--only technical lets lines pass unchanged", "personal frames in a log for a supplier", "internal/classify/worker.go",
 		"case o.Only && !d.technical:", "case o.Only && !d.technical && at < 0:", "internal/classify", "TestNothingUnclassifiedLeaves"},
 	{"JSON lines are not masked", "personal bytes and values in JSON for a supplier", "internal/classify/pen.go",
