@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"sync"
 
 	"obdgate/internal/consent"
 	"obdgate/internal/gate"
@@ -160,7 +161,7 @@ func told(ctx context.Context, q *outbox.Outbox, id, action string) (names []str
 	return names, err
 }
 
-var stableReason = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+var stableReason = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`) })
 
 func (p *program) rightsRestrict() *cobra.Command {
 	var a asked
@@ -174,7 +175,7 @@ claim-of-customer, objection-pending) or for a legal hold. The reason is one of 
   obdgate rights restrict v3k9… --reason legal-hold --identity "order of the court 2026/77"
   obdgate rights restrict v3k9… --lift --identity "passport seen"`,
 		RunE: func(c *cobra.Command, args []string) error {
-			if !lift && !stableReason.MatchString(reason) {
+			if !lift && !stableReason().MatchString(reason) {
 				return usage("--reason legal-hold, accuracy-contested, claim-of-customer or objection-pending", errors.New("why?"))
 			}
 			return p.request(c.Context(), args[0], a, rights.RestrictionRequest, func(s *store.Store, v visit.Visit, d *rights.Details) error {

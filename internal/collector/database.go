@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
@@ -125,14 +126,14 @@ func (d *database) put(ctx context.Context, r row) (receipt []byte, err error) {
 	return receipt, err
 }
 
-var types = regexp.MustCompile(`\{([a-z]+)\}`)
+var types = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\{([a-z]+)\}`) })
 
 // typed writes {type} as PostgreSQL's cast, and as nothing for SQLite.
 func (d *database) typed(query string) string {
 	if d.sqlite {
-		return types.ReplaceAllString(query, "")
+		return types().ReplaceAllString(query, "")
 	}
-	return types.ReplaceAllString(query, "::$1")
+	return types().ReplaceAllString(query, "::$1")
 }
 
 func (d *database) count(ctx context.Context) (n int, err error) {

@@ -25,6 +25,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
 
 	"obdgate/internal/recipient"
@@ -39,9 +40,9 @@ const (
 	clockSlack     = time.Hour
 )
 
-var stationForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var stationForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
 
-func validStation(s string) bool { return stationForm.MatchString(s) }
+func validStation(s string) bool { return stationForm().MatchString(s) }
 
 // identityDoc is the one secret file of a collector; replicas share a copy.
 type identityDoc struct {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"obdgate/internal/consent"
@@ -155,11 +156,13 @@ func (t *Text) LetterSays(l Letter) {
 	}
 }
 
-var letterInPage = regexp.MustCompile(`(?s)<script type="application/json" id="(?:letter|copy)">(.*?)</script>`)
+var letterInPage = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)<script type="application/json" id="(?:letter|copy)">(.*?)</script>`)
+})
 
 // LetterJSON takes what is for machines out of a page that WriteLetter or Access wrote; anything else is returned as it is.
 func LetterJSON(file []byte) []byte {
-	if m := letterInPage.FindSubmatch(file); m != nil {
+	if m := letterInPage().FindSubmatch(file); m != nil {
 		return m[1]
 	}
 	return file

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"obdgate/internal/consent"
 	"obdgate/internal/i18n"
@@ -120,11 +121,13 @@ func Receipt(w io.Writer, words *i18n.Catalog, r consent.Receipt) error {
 	return render(w, "receipt.html", page)
 }
 
-var receiptInPage = regexp.MustCompile(`(?s)<script type="application/json" id="receipt">(.*?)</script>`)
+var receiptInPage = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?s)<script type="application/json" id="receipt">(.*?)</script>`)
+})
 
 // ReceiptJSON takes the receipt out of a page that Receipt wrote; anything else is returned as it is.
 func ReceiptJSON(file []byte) []byte {
-	if m := receiptInPage.FindSubmatch(file); m != nil {
+	if m := receiptInPage().FindSubmatch(file); m != nil {
 		return m[1]
 	}
 	return file

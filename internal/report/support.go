@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"obdgate/internal/policy"
 )
@@ -131,16 +132,18 @@ var words = strings.Fields(`unknown other nl de fr en
 	edited missing tree head tag decision beginning external`)
 
 // short are codes of two characters: a service of the diagnostic protocol, a country.
-var short = regexp.MustCompile(`^([0-9A-F]{2}|[A-Z]{2})$`)
+var short = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9A-F]{2}|[A-Z]{2})$`) })
 
 // chip are the forms in which adapters name themselves. A text of any other form may be anything.
-var chip = regexp.MustCompile(`^(ELM327 v\d\.\d[a-z]?|STN\d{4} v\d{1,2}\.\d{1,2}\.\d{1,2}|\d\.\d[a-z]?)$`)
+var chip = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(ELM327 v\d\.\d[a-z]?|STN\d{4} v\d{1,2}\.\d{1,2}\.\d{1,2}|\d\.\d[a-z]?)$`)
+})
 
 // Plain returns s if it is a word or a code that can stand in a file for support, else "other". It is the door for texts that
 // come from elsewhere: a setting, a register's entry, what was stored.
 func Plain(s string) string {
 	s = strings.ReplaceAll(s, " ", "-")
-	if slices.Contains(words, s) || short.MatchString(s) {
+	if slices.Contains(words, s) || short().MatchString(s) {
 		return s
 	}
 	return "other"
@@ -148,7 +151,7 @@ func Plain(s string) string {
 
 // PlainChip is Plain for the names of adapters; "" stays "".
 func PlainChip(s string) string {
-	if s == "" || chip.MatchString(s) {
+	if s == "" || chip().MatchString(s) {
 		return s
 	}
 	return "other"

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"obdgate/fixtures"
 
@@ -134,13 +135,13 @@ func lineOf(data []byte, path string) int {
 var protocols = []string{"can", "iso9141", "iso14230-slow", "iso14230-fast", "j1850-pwm", "j1850-vpw"}
 
 // reVIN is the alphabet and length of ISO 3779.
-var reVIN = regexp.MustCompile(`^[0-9A-HJ-NPR-Z]{17}$`)
+var reVIN = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-HJ-NPR-Z]{17}$`) })
 
 func build(s Spec) (*Vehicle, error) {
 	if s.Name == "" {
 		return nil, at("$.name", errors.New("a vehicle needs a name"))
 	}
-	if !reVIN.MatchString(s.VIN) {
+	if !reVIN().MatchString(s.VIN) {
 		return nil, at("$.vin", errors.New("17 characters of 0-9 and A-Z without I, O, Q are needed"))
 	}
 	if s.Bus.Protocol == "" {

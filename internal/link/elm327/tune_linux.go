@@ -3,16 +3,17 @@ package elm327
 import (
 	"path/filepath"
 	"regexp"
+	"sync"
 )
 
 // uartNames are ports with a UART of the rate they are told: USB bridges and the computer's own. Behind rfcomm is a radio, behind
 // ttyACM mostly a chip that takes any rate for the same.
-var uartNames = regexp.MustCompile(`^/dev/tty(USB|S|AMA)[0-9]+$`)
+var uartNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^/dev/tty(USB|S|AMA)[0-9]+$`) })
 
 // wired reports whether the port is a cable on which a higher rate is a faster one.
 func wired(name string) bool {
 	path, err := filepath.EvalSymlinks(name) // /dev/serial/by-id
-	return err == nil && uartNames.MatchString(path)
+	return err == nil && uartNames().MatchString(path)
 }
 
 // wiredPort is a serial port that can be tuned. tarm/serial sets the rate in opening only, but the rate belongs to the terminal
