@@ -15,18 +15,21 @@ import (
 
 var slack = strings.Repeat("x", canlog.Reach)
 
-// quickly gives a line to Quick with a neighbour behind it. Sift and Skim must say what Parse says.
+// quickly gives a line to Quick with a neighbour behind it. Sift, Skim and Pass must say what Parse says.
 func quickly(q *canlog.Quick, line string, f *frame.Frame) (canlog.Span, bool) {
 	text := []byte(line + "\n" + slack)
-	sieve, skim := *q, *q
+	sieve, skim, pass := *q, *q, *q
 	id, flags, n, iface, next := sieve.Sift(text)
 	var l canlog.Line
 	skimmed := skim.Skim(text, &l)
 	s, ok := q.Parse(text, f)
+	lines, data, end := pass.Pass(text, len(line)+1, &canlog.IDs{})
 	g := frame.New(1, frame.FD, make([]byte, 64)...)
 	switch {
 	case ok != skimmed, ok != (next != 0), sieve != *q, skim != *q:
 		panic(fmt.Sprintf("only some read %q", line))
+	case lines > 0 && (!ok || lines != 1 || data != int(f.Len) || end != s.Next):
+		panic(fmt.Sprintf("Pass reads %q otherwise: %d %d %d", line, lines, data, end))
 	case ok:
 		l.Frame(text, &g)
 		if next != s.Next || id != f.ID || flags != f.Flags || n != int(f.Len) || iface != s.Iface {
@@ -62,6 +65,39 @@ func TestQuickTakesTheCommonLines(t *testing.T) {
 		require.Equal(t, string(iface), line[s.Iface:s.IfaceEnd])
 		require.Equal(t, len(line)+1, s.Next)
 		require.Equal(t, strings.LastIndexByte(line, '#')+len("0")*strings.Count(line, "##")+1, s.Data)
+	}
+}
+
+// A sieve over a quiet bus must not fall to one call for each line; what is new or left out is where it stops.
+func TestPass(t *testing.T) {
+	first := "(1690000000.123456) can0 7E8#0641000000000000\n"
+	for _, c := range []struct {
+		ids   string
+		then  []string
+		lines int
+		bytes int
+	}{
+		{"not:123", []string{"(1690000000.123457) can0 7E8#", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 000#aAbBcCdDeEfF0099"}, 3, 10},
+		{"7E8,18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 001#01"}, 2, 3},
+		{"not:18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B"}, 1, 1},
+		{"not:123", []string{"(1690000001.123457) can0 7E8#01"}, 0, 0},
+		{"not:123", []string{"(1690000000.123457) can1 7E8#01"}, 0, 0},
+		{"not:123", []string{"(1690000000.123457) can0 7E8##001"}, 0, 0},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 7E8#0", "(1690000000.123457) can0 7E8#01"}, 1, 1},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 8E8#01"}, 1, 1},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 20000000#01"}, 1, 1},
+	} {
+		var q canlog.Quick
+		ids, err := canlog.ParseIDs(c.ids)
+		require.NoError(t, err)
+		text := []byte(first + strings.Join(c.then, "\n") + "\n" + slack)
+		n := len(text) - len(slack)
+		lines, _, _ := q.Pass(text, n, ids)
+		require.Zero(t, lines, "of nothing is known that it is not new")
+		_, _, _, _, at := q.Sift(text)
+		lines, data, next := q.Pass(text[at:], n-at, ids)
+		require.Equal(t, [2]int{c.lines, c.bytes}, [2]int{lines, data}, c)
+		require.Equal(t, len(strings.Join(append(c.then[:lines:lines], ""), "\n")), next)
 	}
 }
 

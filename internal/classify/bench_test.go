@@ -54,7 +54,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	var log bytes.Buffer
 	require.NoError(t, loggen.Classic.Log(&log, 20_000, 1))
 	require.NoError(t, loggen.FD.Log(&log, 2_000, 1))
-	ids, err := ParseIDs("not:0A0,0CF00909")
+	ids, err := canlog.ParseIDs("not:0A0,0CF00909")
 	require.NoError(t, err)
 	for name, o := range map[string]Options{
 		"tags": {}, "identifiers": {To: Candump, IDs: ids}, "masked": {To: Candump, Mask: true}, "only technical": {To: Candump, Only: true, Mask: true},
@@ -80,7 +80,7 @@ func benchWorker(b *testing.B, o Options) {
 
 func BenchmarkTagOnly(b *testing.B) { benchWorker(b, Options{To: Nothing}) }
 func BenchmarkDropIDs(b *testing.B) {
-	ids, err := ParseIDs("not:0A0,0B1,0C2,0D3,0E4,0F5,106,117")
+	ids, err := canlog.ParseIDs("not:0A0,0B1,0C2,0D3,0E4,0F5,106,117")
 	require.NoError(b, err)
 	benchWorker(b, Options{To: Candump, IDs: ids})
 }

@@ -35,7 +35,7 @@ type Options struct {
 	Policy *policy.Policy // nil only where Sieves
 	DB     *dbc.Database  // nil: every broadcast frame is unclassified
 	Makers policy.Makers  // whose vehicle it is, a VIN of the recording tells; zero: the standard's conversations only
-	IDs    *IDs           // only some identifiers; nil: all
+	IDs    *canlog.IDs    // only some identifiers; nil: all
 	To     Format
 	Only   bool // leave out frames that are not technical; implies Mask, because a technical frame may have padding
 	Mask   bool // set every byte that is not technical to zero, exact to the bit in broadcast frames

@@ -252,7 +252,7 @@ func (s *sequence) oneByOne(b *block) {
 		text := b.text[at : at+span.Next]
 		at += span.Next
 		number++
-		if !ok || !s.t.o.IDs.pass(f.ID, f.Flags) {
+		if !ok || !s.t.o.IDs.Pass(f.ID, f.Flags) {
 			continue
 		}
 		if f.Bus, ok = s.bus(text[span.Iface:span.IfaceEnd]); !ok {

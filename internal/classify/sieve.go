@@ -1,7 +1,5 @@
 package classify
 
-import "obdgate/internal/frame"
-
 // sift lets the lines of a block pass as they are or leaves them out, by their identifier. Nothing else is worked out, but a
 // damaged line is told here as anywhere.
 func (k *worker) sift(b *block) {
@@ -11,6 +9,13 @@ func (k *worker) sift(b *block) {
 	count, frames, bytes, dropped := 0, uint64(0), uint64(0), 0
 	from, to := 0, 0 // out[:to] is done, the lines text[from:at] follow
 	for at := 0; at < b.n; {
+		if q.Name() == name {
+			n, data, passed := q.Pass(text[at:], b.n-at, ids)
+			count, frames, bytes, at = count+n, frames+uint64(n), bytes+uint64(data), at+passed
+			if at == b.n {
+				break
+			}
+		}
 		count++
 		id, flags, n, iface, next := q.Sift(text[at:])
 		switch {
@@ -22,7 +27,7 @@ func (k *worker) sift(b *block) {
 				next = -next
 				to, from = cut(out, text, from, at, to), at+next
 			}
-		case ids.any && ids.has(id, flags&frame.Extended != 0) == ids.drop:
+		case !ids.Pass(id, flags):
 			dropped++
 			to, from = cut(out, text, from, at, to), at+next
 		default:
@@ -49,7 +54,7 @@ func (k *worker) oddly(b *block, at int) int {
 		}
 		return -l.Next
 	}
-	if !k.t.o.IDs.pass(l.ID, l.Flags) {
+	if !k.t.o.IDs.Pass(l.ID, l.Flags) {
 		b.dropped++
 		return -l.Next
 	}

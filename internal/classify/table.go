@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"obdgate/dbc"
+	"obdgate/internal/canlog"
 	"obdgate/internal/frame"
 	"obdgate/internal/policy"
 )
@@ -73,7 +74,7 @@ const tester = 0xF1
 func newTable(o *Options) *table {
 	t := &table{o: o, ext: newExtended(o.DB), sieve: o.Sieves()}
 	if o.IDs == nil {
-		o.IDs = &IDs{}
+		o.IDs = &canlog.IDs{}
 	}
 	if t.sieve {
 		return t

@@ -65,7 +65,7 @@ func (k *worker) do(b *block) {
 			}
 			continue
 		}
-		if o.IDs.any && !o.IDs.pass(l.ID, l.Flags) {
+		if !o.IDs.Pass(l.ID, l.Flags) {
 			b.dropped++
 			to, from = cut(b.out, pass, from, at, to), at+l.Next
 			continue

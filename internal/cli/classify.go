@@ -84,7 +84,7 @@ var classifyFormats = map[string]classify.Format{"summary": classify.Nothing, "c
 
 func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	to, known := classifyFormats[o.to]
-	ids, wrong := classify.ParseIDs(o.ids)
+	ids, wrong := canlog.ParseIDs(o.ids)
 	switch {
 	case !known:
 		return usage("--to summary, candump, jsonl or pcapng", fmt.Errorf("there is no --to %q", o.to))

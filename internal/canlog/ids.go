@@ -1,4 +1,4 @@
-package classify
+package canlog
 
 import (
 	"errors"
@@ -59,8 +59,8 @@ func (s *IDs) slot(id uint32) *uint32 {
 	}
 }
 
-// pass reports whether a frame passes.
-func (s *IDs) pass(id uint32, flags frame.Flags) bool {
+// Pass reports whether a frame passes.
+func (s *IDs) Pass(id uint32, flags frame.Flags) bool {
 	switch {
 	case !s.any:
 		return true
