@@ -57,7 +57,11 @@ func newSequence(t *table, w io.Writer) *sequence {
 	if w == nil {
 		w = io.Discard
 	}
-	s := &sequence{t: t, tg: t.tagger(), w: bufio.NewWriterSize(w, 64<<10), pen: newPen(t), held: make([]heldLine, 64)}
+	size := 64 << 10
+	if t.sieve { // whole blocks are written, and need no copy
+		size = 4 << 10
+	}
+	s := &sequence{t: t, tg: t.tagger(), w: bufio.NewWriterSize(w, size), pen: newPen(t), held: make([]heldLine, 64)}
 	s.emit = s.decided
 	return s
 }
