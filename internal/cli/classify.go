@@ -112,7 +112,9 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 		if err != nil {
 			return err
 		}
-		doc = report.NewClassified(rules.Version())
+		if to == classify.Nothing {
+			doc = report.NewClassified(rules.Version())
+		}
 	}
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {
 		fmt.Fprintln(p.Err, p.words.T("classify.no-database"))

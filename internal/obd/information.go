@@ -39,14 +39,14 @@ type infoTables struct {
 
 var infoTable = sync.OnceValue(func() *infoTables {
 	t := &infoTables{iupr: map[byte][]iuprRow{}}
-	for _, r := range rows(infotypesCSV, 6) {
+	for r := range rows(infotypesCSV, 6) {
 		w := 0
 		if r[3] != "" {
 			w = atoi(r[3])
 		}
 		t.types[hexByte(r[0])] = &infoType{kind: r[1], count: r[2], width: w, name: r[4], valid: r[5] == "true"}
 	}
-	for _, r := range rows(iuprCSV, 5) {
+	for r := range rows(iuprCSV, 5) {
 		k := hexByte(r[0])
 		if atoi(r[1]) != len(t.iupr[k]) {
 			panic("obd: iupr.csv: rows out of order")

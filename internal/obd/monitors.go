@@ -36,13 +36,13 @@ type monitorTables struct {
 
 var monitorTable = sync.OnceValue(func() *monitorTables {
 	t := &monitorTables{}
-	for _, r := range rows(uasCSV, 8) {
+	for r := range rows(uasCSV, 8) {
 		t.uas[hexByte(r[0])] = unitScale{r[1] == "1", int64(atoi(r[2])), int64(atoi(r[3])), int64(atoi(r[4])), int64(atoi(r[5])), reading.Unit(r[6]), true}
 	}
-	for _, r := range rows(midsCSV, 3) {
+	for r := range rows(midsCSV, 3) {
 		t.mids[hexByte(r[0])] = r[1]
 	}
-	for _, r := range rows(tidsCSV, 2) {
+	for r := range rows(tidsCSV, 2) {
 		t.tids[hexByte(r[0])] = r[1]
 	}
 	return t

@@ -4,7 +4,10 @@ import (
 	_ "embed"
 	"encoding/csv"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -66,13 +69,13 @@ type tables struct {
 
 var table = sync.OnceValue(func() *tables {
 	t := &tables{enums: map[string]map[string]string{}}
-	for _, r := range rows(enumsCSV, 3) {
+	for r := range rows(enumsCSV, 3) {
 		if t.enums[r[0]] == nil {
 			t.enums[r[0]] = map[string]string{}
 		}
 		t.enums[r[0]][r[1]] = r[2]
 	}
-	for _, r := range rows(pidsCSV, 19) {
+	for r := range rows(pidsCSV, 19) {
 		pid := hexByte(r[0])
 		p := &t.pids[pid]
 		p.min, p.max = atoi(r[1]), atoi(r[2])
@@ -99,16 +102,23 @@ var table = sync.OnceValue(func() *tables {
 	return t
 })
 
-// rows parses an embedded table: '#' comments, a header, n columns. The tables are part of the program; a broken one
-// is a broken build, which the package's tests notice.
-func rows(text string, n int) [][]string {
-	r := csv.NewReader(strings.NewReader(text))
-	r.Comment, r.FieldsPerRecord = '#', n
-	all, err := r.ReadAll()
-	if err != nil {
-		panic("obd: embedded table: " + err.Error())
+// rows gives the rows of an embedded table: '#' comments, a header, n columns. A row is good until the next. The tables are
+// part of the program; a broken one is a broken build, which the package's tests notice.
+func rows(text string, n int) iter.Seq[[]string] {
+	return func(yield func([]string) bool) {
+		r := csv.NewReader(strings.NewReader(text))
+		r.Comment, r.FieldsPerRecord, r.ReuseRecord = '#', n, true
+		_, err := r.Read()
+		for err == nil {
+			var row []string
+			if row, err = r.Read(); err == nil && !yield(row) {
+				return
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			panic("obd: embedded table: " + err.Error())
+		}
 	}
-	return all[1:]
 }
 
 func atoi(s string) int {

@@ -25,7 +25,7 @@ var embedded []byte
 // Policy is a compiled set of rules. It is immutable and safe for concurrent use.
 type Policy struct {
 	version    string
-	hash       string
+	hash       func() string
 	categories map[Category]CategoryInfo
 	rules      []*rule
 	entries    []*entry // one per expanded pattern, in file order
@@ -139,11 +139,7 @@ func compile(d *document) (*Policy, error) {
 	if err := p.compileVSS(d); err != nil {
 		return nil, err
 	}
-	sum, err := canonical(d)
-	if err != nil {
-		return nil, err
-	}
-	p.hash = sum
+	p.hash = sync.OnceValue(func() string { return canonical(d) })
 	p.bytes = sync.OnceValue(func() *layout { return newLayout(p) })
 	return p, nil
 }
@@ -181,7 +177,7 @@ func (c *category) compile(k Category) (CategoryInfo, error) {
 }
 
 // canonical hashes what the file means: rule order, comments and the way of writing do not count.
-func canonical(d *document) (string, error) {
+func canonical(d *document) string {
 	c := *d
 	c.Rules = slices.Clone(d.Rules)
 	for i, r := range c.Rules {
@@ -192,19 +188,19 @@ func canonical(d *document) (string, error) {
 	}
 	slices.SortFunc(c.Rules, func(a, b *rule) int { return strings.Compare(a.ID, b.ID) })
 	b, err := json.Marshal(&c) // map keys come out sorted
-	if err != nil {
-		return "", fmt.Errorf("policy: %w", err)
+	if err != nil {            // it was read from text a moment ago
+		panic("policy: " + err.Error())
 	}
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
+	return hex.EncodeToString(sum[:])
 }
 
 // Version is the version written in the file and the first eight digits of the hash: "2026-11+1a2b3c4d". A site overlay
 // shows as "2026-11/site-version+…".
-func (p *Policy) Version() string { return p.version + "+" + p.hash[:8] }
+func (p *Policy) Version() string { return p.version + "+" + p.hash()[:8] }
 
 // Hash is the SHA-256 of the policy's canonical content in hex.
-func (p *Policy) Hash() string { return p.hash }
+func (p *Policy) Hash() string { return p.hash() }
 
 // TagKey returns the decision for a key. It does not allocate.
 func (p *Policy) TagKey(k reading.Key) Tag {
