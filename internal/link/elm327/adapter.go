@@ -66,6 +66,7 @@ type adapter struct {
 	uncut  int           // how often a character did not end its wait
 	asked  time.Duration // when the last command went out
 	grace  time.Duration // from the last answer to ending the wait; negative = it is not ended
+	over   time.Duration // when the last of those who began in time has been heard, 0 = that is left to the adapter
 	have   settings
 	sums   checksums
 
@@ -157,8 +158,9 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 	a.discard()
 	a.rep.begin(cmd)
 	a.rep.track = t
-	a.grace = -1
-	if t.want > 0 && !a.can.noCut && a.trip > 0 && (a.tails == 0 || a.tail > a.trip*3/2+4*time.Millisecond) && (a.tails > 0 || !a.remote()) {
+	a.grace, a.over = -1, 0
+	cuts := !a.can.noCut && a.trip > 0 && (a.tails > 0 || !a.remote())
+	if t.want > 0 && cuts && (a.tails == 0 || a.tail > a.trip*3/2+4*time.Millisecond) {
 		a.grace = grace
 	}
 	began := a.now()
@@ -170,6 +172,9 @@ func (a *adapter) question(stop <-chan struct{}, cmd string, lim limits, t track
 		}
 	} else if err := a.write(cmd + "\r"); err != nil {
 		return err
+	}
+	if cuts && t.bits > 0 && lim.own > 0 {
+		a.over = a.now() + lim.own + a.way(len(cmd)+frameText)
 	}
 	err := a.listen(stop, lim)
 	if err == nil && !strings.HasPrefix(cmd, "ATZ") && !strings.HasPrefix(cmd, "ATWS") && !a.echo {
@@ -251,9 +256,9 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 	next := a.now() + lim.quiet
 	for {
 		due := min(end, next)
-		cut := a.rep.track.want > 0 && a.grace >= 0 && !a.rep.cutOff && a.rep.track.complete()
-		if cut {
-			due = min(due, a.rep.last+a.grace)
+		enough := a.enough()
+		if enough > 0 {
+			due = min(due, enough)
 		}
 		a.timer.Reset(max(0, due-a.now()))
 		select {
@@ -292,7 +297,7 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 				a.rep.end = a.now()
 				return nil // one that comes after all answers nothing, see reply.feed
 			}
-			if !cut || a.now() < a.rep.last+a.grace {
+			if enough == 0 || a.now() < enough {
 				return errTimeout
 			}
 			// A space: busy, the adapter stops and swallows it; idle, it is no part of the next command.
@@ -306,6 +311,32 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 			return errStopped
 		}
 	}
+}
+
+// enough is when nothing more can come that the adapter should be left to wait for, 0 = not yet known. Most begin their wait
+// anew with each answer, though everybody had the time to begin that the question gave.
+func (a *adapter) enough() time.Duration {
+	switch {
+	case a.rep.cutOff:
+		return 0
+	case a.grace >= 0 && a.rep.track.complete():
+		return a.rep.last + a.grace
+	case a.over > 0 && !a.rep.waited && a.rep.track.between():
+		return max(a.rep.last, a.over)
+	}
+	return 0
+}
+
+// frameText is how many characters a line of one frame has at most, 29-bit identifier and return included.
+const frameText = maxCANDigits + 1
+
+// way is how long n characters are on their way there and back, with some room.
+func (a *adapter) way(n int) time.Duration {
+	d := a.trip + 5*time.Millisecond
+	if a.baud > 0 {
+		d += time.Duration(n) * 10 * time.Second / time.Duration(a.baud)
+	}
+	return d
 }
 
 // promptSlack is what a prompt may come later than the empty line before it.

@@ -2,12 +2,13 @@ package elm327
 
 import "obdgate/internal/frame"
 
-// tracker follows the lines of a reply as they come, to see when everybody who was asked has answered whole. What the
-// adapter still waits for then cannot come, and its wait can be ended. It only decides when to stop listening, never what
+// tracker follows the lines of a reply as they come, to see when everybody who was asked has answered whole, or, where it is
+// not known who will, that nobody is in the middle of an answer. What the adapter still waits for then cannot come, and its
+// wait can be ended. It only decides when to stop listening, never what
 // an answer is: judge looks at every line again. Anything odd switches it off, and the adapter's own timer decides.
 type tracker struct {
 	want int // answers, 0 = unknown
-	bits int
+	bits int // of identifiers, 0 = nothing is followed
 	ext  bool
 	dlc  bool
 	one  bool // one ECU was asked by its own address: its refusal is its answer
@@ -21,7 +22,7 @@ type tracker struct {
 
 // line takes the data of one line.
 func (t *tracker) line(data []byte) {
-	if t.want == 0 || t.odd {
+	if t.bits == 0 || t.odd {
 		return
 	}
 	var f frame.Frame
@@ -73,7 +74,12 @@ const nrcPending = 0x78
 
 // complete: as many as were asked have answered, each whole.
 func (t *tracker) complete() bool {
-	if t.want == 0 || t.odd || t.n < t.want {
+	return t.want > 0 && t.n >= t.want && t.between()
+}
+
+// between: somebody has answered, and nobody is in the middle of it.
+func (t *tracker) between() bool {
+	if t.odd || t.n == 0 {
 		return false
 	}
 	for _, left := range t.left[:t.n] {

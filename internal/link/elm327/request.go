@@ -240,7 +240,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			l.seen.believe(o.odd)
 			o = judge(&a.rep, x, o.frames)
 		}
-		if a.rep.cutOff && a.rep.track.complete() {
+		if a.rep.cutOff && a.rep.track.between() {
 			o.status.remove(Stopped) // it was us
 		}
 		if o.bad != nil && a.can.dlc < dlcOn && !l.lossy() && p.kind() != legacy && dlcSeen(&a.rep, bitsOf(p)) {
@@ -339,14 +339,17 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 
 // follow makes the tracker of a request's answers.
 func (l *Link) follow(j *job) tracker {
-	if j.frame.Is(frame.Legacy) || l.proto == noProtocol {
+	if j.frame.Is(frame.Legacy) {
 		return tracker{}
 	}
-	bits := 11
+	bits, want := 11, j.hint.Answers
 	if j.frame.Is(frame.Extended) {
 		bits = 29
 	}
-	return tracker{want: j.hint.Answers, bits: bits, dlc: l.a.can.dlc == dlcOn, ext: j.hint.Ext != nil, one: len(j.hint.Accept) == 1, take: accepted(&j.frame, j.hint)}
+	if l.proto == noProtocol {
+		want = 0
+	}
+	return tracker{want: want, bits: bits, dlc: l.a.can.dlc == dlcOn, ext: j.hint.Ext != nil, one: len(j.hint.Accept) == 1, take: accepted(&j.frame, j.hint)}
 }
 
 // bitsOf is how long the identifiers of a CAN protocol are.

@@ -40,7 +40,7 @@ type profile struct {
 var profiles = []profile{
 	{"USB 115200", 115200, time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 550 * time.Millisecond},
 	{"Bluetooth 38400", 38400, 25 * time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 1650 * time.Millisecond},
-	{"slow car, USB 115200", 115200, time.Millisecond, [2]time.Duration{100 * time.Millisecond, 105 * time.Millisecond}, 2900 * time.Millisecond},
+	{"slow car, USB 115200", 115200, time.Millisecond, [2]time.Duration{100 * time.Millisecond, 105 * time.Millisecond}, 2600 * time.Millisecond},
 }
 
 // car writes the toy car with the profile's times and returns where it is.
