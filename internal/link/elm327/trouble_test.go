@@ -3,6 +3,7 @@ package elm327
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"obdgate/internal/frame"
@@ -149,6 +150,28 @@ func TestRefusedSTPXCostsNoAttempt(t *testing.T) {
 			frames, errs := ask(t, l, askSupport)
 			require.Empty(t, errs, fault)
 			require.Len(t, frames, 2, fault)
+		})
+	}
+}
+
+// Looking for the prompt ends when nobody wants it any more, in each of its two waits; where it is is not known then.
+func TestLookingForThePromptIsStopped(t *testing.T) {
+	for _, after := range []time.Duration{10 * time.Millisecond, breakLimit + 10*time.Millisecond} {
+		chip := newChip(func(string, int) (say, bool) { return say{}, true }) // it says nothing
+		chip.echo = false
+		synctest.Test(t, func(t *testing.T) {
+			p, err := chip.open(t.Context(), 38400)
+			require.NoError(t, err)
+			began, stop := time.Now(), make(chan struct{})
+			a := newAdapter(p, began)
+			a.stop = stop
+			time.AfterFunc(after, func() { close(stop) })
+			heard, err := a.prompt()
+			require.ErrorIs(t, err, errStopped)
+			require.False(t, heard)
+			require.True(t, a.dirty)
+			require.Equal(t, after, time.Since(began))
+			require.NoError(t, a.pump.close())
 		})
 	}
 }
