@@ -3,11 +3,12 @@ package elm327
 import (
 	"encoding/hex"
 	"errors"
+	"strings"
 )
 
 // Characters on their way to the adapter get lost as well, and what is left of a question may be another one: "0141" without
-// its second character is the order to clear the fault memory. Where that could happen (request has no count to put behind
-// it, or characters are known to get lost on this way) the echo is switched on and a command gets its carriage return only when
+// its second character is the order to clear the fault memory, "0105" with one bit of its first changed one to restart. Where that
+// could happen (request has no count to put behind it, or characters are known to get lost on this way) the echo is switched on and a command gets its carriage return only when
 // what has come back is what was sent. It costs a round trip, so a sound line does without.
 
 // echoTries is how often a command is written anew whose echo is another.
@@ -116,6 +117,34 @@ func harmless(text string) bool {
 		}
 	}
 	return true
+}
+
+// turned: one bit of one character of the question changed makes an order of it. "0101" to "0105" and "0181" to "0185" are such. A
+// character that is no digit any more is refused, or ignored and thereby lost, see harmless.
+func turned(digits string) bool {
+	var text [16]byte
+	var b [8]byte
+	n := copy(text[:], digits) &^ 1
+	for i := range n {
+		for bit := range 8 {
+			was := text[i]
+			text[i] ^= 1 << bit
+			m, err := hex.Decode(b[:], text[:n])
+			text[i] = was
+			if err == nil && obeyed(b[:m]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// digitsOf is what of a question goes to the vehicle, with STPX between its D: and the next comma.
+func digitsOf(text string) string {
+	if _, data, in := strings.Cut(text, "D:"); in {
+		text, _, _ = strings.Cut(data, ",")
+	}
+	return text
 }
 
 // obeyed reports whether a control unit may do something on a message of this length: SAE J1979 services 04 (clear) and 08

@@ -22,7 +22,7 @@ func plan(have, w settings, can adapterCan) []command {
 		} else {
 			add(true, func(a *adapterCan) { a.noTP = true }, "ATTP%X", byte(w.proto))
 		}
-		have.format = have.format && !can.resetsOSP
+		have.format, have.caf = have.format && !can.resetsOSP, have.caf && !can.resetsOSP
 		have.flow, have.flowExt, have.flowHeader, have.flowData = 0, 0, 0, 0
 		if can.stn && have.pairs != [maxPairs]pair{} {
 			have.pairs = unknownPairs
@@ -34,6 +34,9 @@ func plan(have, w settings, can adapterCan) []command {
 	if !have.format {
 		add(true, nil, "ATH1")
 		add(false, nil, "ATS0")
+		have.caf = false
+	}
+	if w.caf && !have.caf {
 		add(false, nil, "ATCAF1")
 	}
 	if have.st != w.st && !can.noST {

@@ -71,7 +71,7 @@ func TestReplugged(t *testing.T) {
 				require.Empty(t, errs)
 				require.Equal(t, []string{"7E8#04410C1AF8"}, ids(frames))
 				said := chip.said()
-				require.Equal(t, []string{"ATTP6", "ATSH7E0", "010C"}, said[len(said)-3:])
+				require.Equal(t, []string{"ATTP6", "ATCAF1", "ATSH7E0", "010C"}, said[len(said)-4:])
 			})
 		})
 	}

@@ -140,6 +140,10 @@ var errNobody = errors.New("no protocol of this kind is answered")
 const attempts = 2
 
 // prepare brings the adapter to what a request needs. What it refuses on the way is gone round.
+//
+// That the adapter makes the PCI, as it does by default, is left to the first question to show where that is 01 00: sent raw
+// it is no question at all, and drawing no answer it is put again behind the command. Of another question an order might be
+// left: 01 04 without PCI is one to clear the fault memory.
 func (l *Link) prepare(j *job, p protocol, first, in bool) (settings, error) {
 	h := j.hint
 	switch {
@@ -151,6 +155,9 @@ func (l *Link) prepare(j *job, p protocol, first, in bool) (settings, error) {
 	for range 4 {
 		had := l.a.can
 		w := want(&j.frame, h, p, had, l.a.have, l.ecus, in)
+		if first && l.proto == noProtocol && asksSupport(&j.frame) {
+			w.caf = l.a.have.caf
+		}
 		if err := l.a.ready(w); err != nil {
 			return w, err
 		}
@@ -159,6 +166,20 @@ func (l *Link) prepare(j *job, p protocol, first, in bool) (settings, error) {
 		}
 	}
 	return l.a.have, nil
+}
+
+// asksSupport: f is the question 01 00.
+func asksSupport(f *frame.Frame) bool {
+	b := f.Bytes()
+	return len(b) > 2 && b[0] == 2 && b[1] == 0x01 && b[2] == 0x00
+}
+
+// givesSupport: somebody has answered that.
+func givesSupport(frames []frame.Frame) bool {
+	return slices.ContainsFunc(frames, func(f frame.Frame) bool {
+		b := f.Bytes()
+		return len(b) > 2 && b[0] == 6 && b[1] == 0x41 && b[2] == 0x00
+	})
 }
 
 // count is how many lines, or with STPX answers, a request draws; 0 = the adapter's timer decides. An ECU that has asked
@@ -209,7 +230,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.guard(a.deaf || !in && !harmless(text)); err != nil {
+		if err := a.guard(a.deaf || !in && !harmless(text) || turned(digitsOf(text))); err != nil {
 			return nil, err
 		}
 		a.discard()
@@ -307,6 +328,7 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 			if p.kind() == legacy && len(o.frames) > 0 && a.sums == sumUnknown {
 				a.sums = sumPrinted
 			}
+			a.have.caf = a.have.caf || asksSupport(&j.frame) && givesSupport(o.frames)
 			l.seen.learn(o.frames, ext)
 			l.keepEarly(j, &o, ext)
 			l.last = j.frame.ID

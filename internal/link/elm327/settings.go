@@ -85,6 +85,7 @@ func (p protocol) header() uint32 {
 type settings struct {
 	proto   protocol
 	format  bool   // the format commands have been sent since the protocol was set
+	caf     bool   // the adapter makes the PCI: it was told to, or an answer has shown it
 	header  uint32 // 0 = the protocol's own
 	prio    byte   // top five bits of a 29-bit header, 0 = the default 18
 	st      byte   // 0 = the default
@@ -184,7 +185,7 @@ const defaultST = 0x32 // 205 ms
 // standard identifiers: an STN that has any flow control pair needs one for each of them. With in the request goes out by
 // STPX.
 func want(f *frame.Frame, h link.Hint, p protocol, can adapterCan, have settings, ecus []uint32, in bool) settings {
-	w := settings{proto: p, format: true}
+	w := settings{proto: p, format: true, caf: true}
 	if have.proto == p {
 		w.flowHeader, w.flowData, w.pairs = have.flowHeader, have.flowData, have.pairs
 		if w.pairs == unknownPairs {

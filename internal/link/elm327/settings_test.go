@@ -1,6 +1,7 @@
 package elm327
 
 import (
+	"encoding/hex"
 	"strings"
 	"testing"
 	"time"
@@ -178,6 +179,47 @@ func TestNoQuestionIsOneCharacterFromAnOrder(t *testing.T) {
 			look(frame.New(0x7DF, 0, 2, byte(service), byte(id), 0, 0, 0, 0, 0))
 		}
 	}
+}
+
+// Nor does one bit of a character changed, but for those that go out by their echo. It is looked at as well where STPX says more.
+func TestNoQuestionIsOneBitFromAnOrder(t *testing.T) {
+	var by []string
+	look := func(f frame.Frame) {
+		for _, in := range []bool{false, true} {
+			text, err := request(&f, false, 1, in, true)
+			require.NoError(t, err)
+			guarded := !in && !harmless(text) || turned(digitsOf(text))
+			bare := digitsOf(text)
+			bad := false
+			for i := range bare {
+				for bit := range 8 {
+					b := []byte(bare)
+					b[i] ^= 1 << bit
+					m, err := hex.DecodeString(string(b[:len(b)&^1]))
+					bad = bad || err == nil && obeyed(m)
+				}
+			}
+			require.True(t, guarded || !bad, text)
+			if turned(bare) && in {
+				by = append(by, bare)
+			}
+		}
+	}
+	for _, service := range []byte{0x01, 0x03, 0x06, 0x07, 0x09, 0x0A} {
+		look(frame.New(0x7DF, 0, 1, service))
+		for id := range 0x100 {
+			look(frame.New(0x7DF, 0, 2, service, byte(id), 0, 0, 0, 0, 0))
+			look(frame.New(0x7DF, 0, 3, service, byte(id), 0, 0, 0, 0, 0))
+		}
+	}
+	for id := range 0x10000 {
+		look(frame.New(0x7E0, 0, 3, 0x22, byte(id>>8), byte(id), 0, 0, 0, 0))
+	}
+	for sub := range 0x100 {
+		look(frame.New(0x7E0, 0, 3, 0x19, byte(sub), 0x0D, 0, 0, 0, 0))
+	}
+	require.Equal(t, []string{"0101", "0102", "0103", "0104", "0105", "0181", "0182", "0183", "0184", "0185",
+		"06", "0701", "0702", "0781", "0782"}, by)
 }
 
 // What the settings do on the wire: hints, refusals, and that a request says how many lines it expects.

@@ -128,9 +128,9 @@ func reconnect(ctx context.Context, open opener, baud int, start time.Time, old 
 	return nil, err
 }
 
-// hail waits for the line to be quiet and asks for the prompt: two nonsense characters, because the first may be lost,
-// and ATE0. A bare CR is never sent: it would repeat whatever command came last. patient tries again, with a character
-// first that ends whatever runs.
+// hail waits for the line to be quiet and asks for the prompt, first with ATI, whose answer is nobody else's and is needed
+// anyway; then two nonsense characters, because the first may be lost, and ATE0. A bare CR is never sent: it would repeat
+// whatever command came last. patient tries again, with a character first that ends whatever runs.
 func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (bool, error) {
 	if err := a.drain(ctx); err != nil {
 		return false, err
@@ -154,17 +154,27 @@ func (a *adapter) hail(ctx context.Context, limit time.Duration, patient bool) (
 				return false, ended(ctx, err)
 			}
 		}
-		a.rep.begin("ATE0") // the splitter drops the nonsense from its echo
-		if err := a.write("\x7F\x7FATE0\r"); err != nil {
+		text := "ATI"
+		if try == 0 {
+			a.rep.begin(text)
+		} else {
+			text = "\x7F\x7FATE0"
+			a.rep.begin("ATE0") // the splitter drops the nonsense from its echo
+		}
+		if err := a.write(text + "\r"); err != nil {
 			return false, err
 		}
 		err := a.listen(ctx.Done(), limits{quiet: limit, total: 2 * limit})
 		if err != nil && !errors.Is(err, errTimeout) {
 			return false, ended(ctx, err)
 		}
-		if err == nil && a.rep.status.any(OK, NotUnderstood, Stopped) {
+		named := try == 0 && looksLikeBanner(a.rep.first())
+		if err == nil && (named || a.rep.status.any(OK, NotUnderstood, Stopped)) {
 			a.blankEnd = a.rep.blank()
-			a.dirty = try > 0 // the replies to the tries before may come yet
+			a.dirty = try > 0 || a.rep.status.has(OK) // the replies to the tries before, or its own, may come yet
+			if named {
+				a.banner = a.rep.first()
+			}
 			return true, nil
 		}
 	}
@@ -262,15 +272,15 @@ func (a *adapter) defaults(stop <-chan struct{}) error {
 	return a.setUp()
 }
 
-// setUp sends what holds for every request: no echo, no line feeds where there are any, no spaces, headers shown, PCI
-// made by the adapter, nothing stored. PCI stays visible in answers because headers are on; requests go
-// without it because single frames then work on every chip and copy, whereas raw sending (AT CAF0) leaves flow control
-// to chance on copies.
+// setUp sends what holds for every request: no echo, no line feeds where there are any, no spaces, headers shown, nothing
+// stored. That PCI is made by the adapter is the default, which the first answer shows to hold or not, see prepare. PCI stays
+// visible in answers because headers are on; requests go without it because single frames then work on every chip and copy,
+// whereas raw sending (AT CAF0) leaves flow control to chance on copies.
 func (a *adapter) setUp() error {
 	for _, c := range []struct {
 		cmd  string
 		must error
-	}{{"ATE0", nil}, {"ATL0", nil}, {"ATS0", nil}, {"ATH1", errNoHeader}, {"ATCAF1", nil}, {"ATM0", nil}} {
+	}{{"ATE0", nil}, {"ATL0", nil}, {"ATS0", nil}, {"ATH1", errNoHeader}, {"ATM0", nil}} {
 		if c.cmd == "ATL0" && !a.rep.split.lf {
 			continue
 		}
@@ -298,11 +308,9 @@ func (a *adapter) identify(stop <-chan struct{}) error {
 		}
 		return a.rep.first(), nil
 	}
-	banner, err := ask("ATI")
-	if err != nil {
-		return err
-	}
-	if banner == "" {
+	banner := a.banner
+	for try := 0; banner == "" && try < 2; try++ {
+		var err error
 		if banner, err = ask("ATI"); err != nil {
 			return err
 		}

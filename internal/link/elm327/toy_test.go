@@ -38,8 +38,8 @@ type profile struct {
 
 // The slow car answers later than ISO 15765-4 allows (P2, 50 ms).
 var profiles = []profile{
-	{"USB 115200", 115200, time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 550 * time.Millisecond},
-	{"Bluetooth 38400", 38400, 25 * time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 1650 * time.Millisecond},
+	{"USB 115200", 115200, time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 530 * time.Millisecond},
+	{"Bluetooth 38400", 38400, 25 * time.Millisecond, [2]time.Duration{10 * time.Millisecond, 12 * time.Millisecond}, 1560 * time.Millisecond},
 	{"slow car, USB 115200", 115200, time.Millisecond, [2]time.Duration{100 * time.Millisecond, 105 * time.Millisecond}, 2600 * time.Millisecond},
 }
 

@@ -51,7 +51,7 @@ func TestTroubleWithSettings(t *testing.T) {
 		}, []string{"ATSH7E0", "ATI", "010C"}},
 		{"a lost answer", once("ATSH7E0", "", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
 		{"a late answer", once("ATSH7E0", "OK\r\r>", 1100*time.Millisecond), []string{"ATI", "ATSH7E0", "010C"}},
-		{"a supply dip", once("ATSH7E0", "LV RESET\r\r>", 0), []string{"ATTP6", "ATSH7E0", "010C"}},
+		{"a supply dip", once("ATSH7E0", "LV RESET\r\r>", 0), []string{"ATTP6", "ATCAF1", "ATSH7E0", "010C"}},
 		{"hung until it is reset", func(cmd string, nth int) (say, bool) {
 			switch {
 			case cmd == "ATSH7E0" && nth == 0:
@@ -62,7 +62,7 @@ func TestTroubleWithSettings(t *testing.T) {
 				return say{text: engine}, true
 			}
 			return say{text: support}, cmd == "0100"
-		}, []string{"ATTP6", "ATSH7E0", "010C"}},
+		}, []string{"ATTP6", "ATCAF1", "ATSH7E0", "010C"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			chip := newChip(c.script)
@@ -78,6 +78,57 @@ func TestTroubleWithSettings(t *testing.T) {
 				said := chip.said()
 				require.GreaterOrEqual(t, len(said), len(c.said), said)
 				require.Equal(t, c.said, said[len(said)-len(c.said):], said)
+			})
+		})
+	}
+}
+
+// An adapter left without automatic formatting by another program, or set so by its owner, sends what it is given as it is, PCI and
+// all: no question but the one that is none then goes out before it is known not to be one of those.
+func TestFormattingIsShownOrSet(t *testing.T) {
+	first := frame.New(0x7DF, 0, 2, 1, 0x04)
+	for _, c := range []struct {
+		name string
+		raw  bool // it formats only when told to
+		asks []frame.Frame
+		said []string
+	}{
+		{"as by default", false, []frame.Frame{askSupport, first}, []string{"ATTP6", "0100", "ATE1", "0104"}},
+		{"not by default", true, []frame.Frame{askSupport, first}, []string{"ATTP6", "0100", "ATCAF1", "0100", "ATE1", "0104"}},
+		{"another question first", true, []frame.Frame{first, askSupport}, []string{"ATTP6", "ATCAF1", "ATE1", "0104", "0100"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw := c.raw
+			chip := newChip(func(cmd string, _ int) (say, bool) {
+				switch {
+				case cmd == "ATCAF1":
+					raw = false
+				case cmd == "0100" && !raw:
+					return say{text: support}, true
+				case strings.HasPrefix(cmd, "0104"):
+					require.False(t, raw, "an order to clear the fault memory")
+					return say{text: "7E80341044E\r\r>"}, true
+				}
+				return say{}, false
+			})
+			bubble(t, chip, func(t *testing.T, l *Link) {
+				for _, q := range c.asks {
+					frames, errs := ask(t, l, q)
+					require.Empty(t, errs)
+					require.NotEmpty(t, frames)
+				}
+				var said []string
+				for _, s := range chip.said() {
+					if !strings.HasPrefix(s, "ATST") {
+						said = append(said, s[:min(len(s), 6)])
+					}
+				}
+				for i, s := range said {
+					if s[0] == '0' {
+						said[i] = s[:4] // without a count
+					}
+				}
+				require.Equal(t, c.said, said)
 			})
 		})
 	}
