@@ -61,7 +61,7 @@ func adapterOn(t *testing.T, adapter, fault string) (address string, stop func()
 	require.NoError(t, err)
 	p, err := elm.ByName(adapter)
 	require.NoError(t, err)
-	o := elm.Options{Seed: 5}
+	o := elm.Options{Seed: 6}
 	if fault != "" {
 		o.Faults, err = elm.Faults(fault)
 		require.NoError(t, err)

@@ -1,6 +1,10 @@
 package elm327
 
-import "obdgate/internal/frame"
+import (
+	"time"
+
+	"obdgate/internal/frame"
+)
 
 // tracker follows the lines of a reply as they come, to see when everybody who was asked has answered whole, or, where it is
 // not known who will, that nobody is in the middle of an answer. What the adapter still waits for then cannot come, and its
@@ -88,4 +92,30 @@ func (t *tracker) between() bool {
 		}
 	}
 	return true
+}
+
+// enough is when nothing more can come that the adapter should be left to wait for, 0 = not yet known. Most begin their wait
+// anew with each answer, though everybody had the time to begin that the question gave.
+func (a *adapter) enough() time.Duration {
+	switch {
+	case a.rep.cutOff:
+		return 0
+	case a.grace >= 0 && a.rep.track.complete():
+		return a.rep.last + a.grace
+	case a.over > 0 && !a.rep.waited && a.rep.track.between():
+		return max(a.rep.last, a.over)
+	}
+	return 0
+}
+
+// frameText is how many characters a line of one frame has at most, 29-bit identifier and return included.
+const frameText = maxCANDigits + 1
+
+// way is how long n characters are on their way there and back, with some room.
+func (a *adapter) way(n int) time.Duration {
+	d := a.trip + 5*time.Millisecond
+	if a.baud > 0 {
+		d += time.Duration(n) * 10 * time.Second / time.Duration(a.baud)
+	}
+	return d
 }
