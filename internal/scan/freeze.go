@@ -96,6 +96,11 @@ func (r *reader) askFrozen(ctx context.Context, e *ecu, frame byte, pids []byte,
 	if err != nil {
 		return err
 	}
+	if single && frame == 0 && c == probable && r.hasCodes(e) { // whose frame it is must be known where there is one
+		if answers, err = r.doubt(ctx, req, e, answers); err != nil {
+			return err
+		}
+	}
 	if single {
 		r.keepFrozen(req, answers, e)
 		return nil

@@ -103,6 +103,9 @@ func (r *reader) findUnit(ctx context.Context, u unit, found func(*ecu) error) e
 	r.tags.tagger.Follow(u.addr)
 	req := []byte{0x19, byStatus, nowOrStored}
 	answers, err := r.probe(ctx, u.addr, req)
+	if e := r.known(u.addr); err == nil && e != nil {
+		answers, err = r.doubt(ctx, req, e, answers)
+	}
 	if err != nil {
 		return err
 	}

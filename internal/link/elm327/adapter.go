@@ -439,6 +439,9 @@ func (a *adapter) at(cmd string) (statusSet, error) {
 			return a.rep.status, nil
 		case try > 0 && err != nil:
 			return 0, fmt.Errorf("%w: %s is not answered in time", link.ErrGarbled, cmd)
+		case try > 0 && !a.rep.status.any(OK, NotUnderstood) && a.outOfStep(): // "ATCEA18" without its T is a question to the vehicle
+			a.dirty = true
+			return 0, fmt.Errorf("%w: %s is answered with something else", link.ErrGarbled, cmd)
 		case try > 0:
 			return a.rep.status, nil
 		case errors.Is(err, errTimeout), a.rep.status.has(NotUnderstood):
@@ -472,7 +475,7 @@ func (a *adapter) apply(w settings) error {
 }
 
 func (a *adapter) run(w settings) error {
-	had := a.can
+	had, before := a.can, a.have
 	for _, c := range plan(a.have, w, a.can) {
 		st, err := a.at(c.text)
 		if err != nil {
@@ -499,6 +502,9 @@ func (a *adapter) run(w settings) error {
 	a.have = w
 	if a.can.noPair != had.noPair {
 		a.have.pairs = [maxPairs]pair{}
+	}
+	if a.can.noAuto != had.noAuto {
+		a.have.pattern, a.have.mask = before.pattern, before.mask
 	}
 	if a.can.noFilter != had.noFilter || a.can.noMask != had.noMask {
 		a.have.pattern, a.have.mask = 0, 0

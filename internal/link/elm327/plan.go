@@ -97,8 +97,15 @@ func planFilter(have, w settings, can adapterCan, add addCommand) {
 	}
 	if have.pattern != w.pattern || have.mask != w.mask {
 		switch {
-		case w.mask == 0:
-			add(false, nil, "ATAR")
+		case w.mask == 0 && !can.noAuto:
+			add(false, func(a *adapterCan) { a.noAuto = true }, "ATAR")
+		case w.mask == 0: // what the adapter's own filter lets through (ISO 15765-4)
+			pattern, mask := uint32(0x7E8), uint32(0x7F8)
+			if digits == 8 {
+				pattern, mask = 0x18DAF100, 0x1FFFFF00
+			}
+			add(true, nil, "ATCF%0*X", digits, pattern)
+			add(true, nil, "ATCM%0*X", digits, mask)
 		case !can.noFilter && (w.mask == frame.MaxStandardID || w.mask == frame.MaxExtendedID):
 			add(false, func(a *adapterCan) { a.noFilter = true }, "ATCRA%0*X", digits, w.pattern)
 		case !can.noMask:

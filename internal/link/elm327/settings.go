@@ -144,6 +144,7 @@ type adapterCan struct {
 	noPair   bool // ST CFCPA refused
 	noFilter bool // AT CRA refused
 	noMask   bool // AT CF or CM refused
+	noAuto   bool // AT AR refused
 	noWide   bool // a filter for all ECUs at once has no effect, or lets other traffic through
 	noExt    bool // AT CEA refused
 	noST     bool // AT ST refused

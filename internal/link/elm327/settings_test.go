@@ -82,6 +82,14 @@ func TestPlan(t *testing.T) {
 				"ATCP17 ATSHFC0076 ATCRA17FE0076 ATFCSH17FC0076 ATFCSD300000 ATFCSM1"},
 			{fn(0x18DB33F1), link.Hint{}, "ATCP18 ATSHDB33F1 ATAR ATFCSM0"},
 		}},
+		{"a filter that cannot be taken away", 6, adapterCan{noWide: true, noAuto: true}, nil, []step{
+			{fn(0x714), link.Hint{Accept: []uint32{0x77E}}, first6 + " ATSH714 ATCRA77E"},
+			{fn(0x7DF), link.Hint{}, "ATSH7DF ATCF7E8 ATCM7F8"},
+		}},
+		{"a filter that cannot be taken away, 29 bit", 7, adapterCan{noAuto: true}, nil, []step{
+			{fn(0x17FC0076), link.Hint{Accept: []uint32{0x17FE0076}}, "ATTP7 ATH1 ATS0 ATCAF1 ATCP17 ATSHFC0076 ATCRA17FE0076"},
+			{fn(0x18DB33F1), link.Hint{}, "ATCP18 ATSHDB33F1 ATCF18DAF100 ATCM1FFFFF00"},
+		}},
 		{"K-line", autoProtocol, adapterCan{}, nil, []step{
 			{askLegacy, link.Hint{}, "ATSP0 ATAL ATH1 ATS0 ATCAF1"},
 			{frame.New(0x8210F1, frame.Legacy, 1, 0), link.Hint{}, "ATSH8210F1"},

@@ -51,6 +51,17 @@ func TestTroubleWithSettings(t *testing.T) {
 		}, []string{"ATSH7E0", "ATI", "010C"}},
 		{"a lost answer", once("ATSH7E0", "", 0), []string{"ATSH7E0", "ATI", "ATSH7E0", "010C"}},
 		{"a late answer", once("ATSH7E0", "OK\r\r>", 1100*time.Millisecond), []string{"ATI", "ATSH7E0", "010C"}},
+		{"a question made of it, after a puzzle", func(cmd string, nth int) (say, bool) {
+			switch {
+			case cmd == "ATSH7E0" && nth == 0:
+				return say{text: "?\r\r>"}, true
+			case cmd == "ATSH7E0" && nth == 1:
+				return say{text: "7E8037FA511\r\r>"}, true
+			case cmd == "010C":
+				return say{text: engine}, true
+			}
+			return say{text: support}, cmd == "0100"
+		}, []string{"ATTP6", "ATCAF1", "ATSH7E0", "010C"}},
 		{"a supply dip", once("ATSH7E0", "LV RESET\r\r>", 0), []string{"ATTP6", "ATCAF1", "ATSH7E0", "010C"}},
 		{"hung until it is reset", func(cmd string, nth int) (say, bool) {
 			switch {
