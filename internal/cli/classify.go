@@ -13,7 +13,6 @@ import (
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
 	"obdgate/internal/crash"
-	"obdgate/internal/policy"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 
@@ -108,12 +107,11 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 	}
 	doc := report.NewClassified("")
 	if !run.Sieves() || len(o.dbc) > 0 {
-		rules, err := p.classifyBy(&run, o.dbc)
-		if err != nil {
+		if err := p.classifyBy(&run, o.dbc); err != nil {
 			return err
 		}
 		if to == classify.Nothing {
-			doc = report.NewClassified(rules.Version())
+			doc = report.NewClassified(run.Policy.Version())
 		}
 	}
 	if len(o.dbc) == 0 && (o.only != "" || o.mask != "") {
@@ -147,7 +145,7 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 }
 
 // classifyBy puts the rules, what is known of makers and the broadcast databases of these names into o.
-func (p *program) classifyBy(o *classify.Options, names []string) (*policy.Policy, error) {
+func (p *program) classifyBy(o *classify.Options, names []string) error {
 	var unread error
 	read := make(chan struct{})
 	var net crash.Net
@@ -156,11 +154,12 @@ func (p *program) classifyBy(o *classify.Options, names []string) (*policy.Polic
 		defer net.Catch()
 		o.DB, unread = p.signals(names)
 	}()
-	rules, err := p.rules()
-	o.Policy, o.Makers = rules, scan.Makers()
+	var err error
+	o.Policy, err = p.rules()
+	o.Makers = scan.Makers()
 	<-read
 	net.Raise()
-	return rules, errors.Join(err, unread)
+	return errors.Join(err, unread)
 }
 
 func (p *program) showClassified(doc report.Classified, o classifyOptions) error {
