@@ -8,8 +8,8 @@ import (
 
 // tracker follows the lines of a reply as they come, to see when everybody who was asked has answered whole, or, where it is
 // not known who will, that nobody is in the middle of an answer. What the adapter still waits for then cannot come, and its
-// wait can be ended. It only decides when to stop listening, never what
-// an answer is: judge looks at every line again. Anything odd switches it off, and the adapter's own timer decides.
+// wait can be ended. It only decides when to stop listening, never what an answer is: judge looks at every line again. Anything
+// odd switches it off, and the adapter's own timer decides.
 type tracker struct {
 	want int // answers, 0 = unknown
 	bits int // of identifiers, 0 = nothing is followed

@@ -7,9 +7,10 @@ import (
 )
 
 // Characters on their way to the adapter get lost as well, and what is left of a question may be another one: "0141" without
-// its second character is the order to clear the fault memory, "0105" with one bit of its first changed one to restart. Where that
-// could happen (request has no count to put behind it, or characters are known to get lost on this way) the echo is switched on and a command gets its carriage return only when
-// what has come back is what was sent. It costs a round trip, so a sound line does without.
+// its second character is the order to clear the fault memory, "0105" with one bit of its first changed one to restart. Where
+// that could happen (the request has no count to put behind it, it is one bit from an order, or characters are known to get lost
+// on this way) the echo is switched on and a command gets its carriage return only when what has come back is what was sent. It
+// costs a round trip, so a sound line does without.
 
 // echoTries is how often a command is written anew whose echo is another.
 const echoTries = 6

@@ -240,17 +240,19 @@ func (c cell) oneByOne(t *testing.T) (perSecond float64) {
 	return perSecond
 }
 
-// gone are the faults after which the adapter does not come back; waits those that make anybody wait: the adapter is away,
-// silent or talks nonsense for seconds, or holds an answer back for longer than any wait; a control unit asks for patience; or
-// nothing counts that two replies do not have.
+// gone are the faults after which the adapter does not come back; away those where it is away, silent or talks nonsense for
+// seconds.
 var (
-	gone  = []string{"mute", "unplug", "mid-line"}
-	waits = []string{"mute-a-while", "babble", "babble-on", "late", "replug", "pending", "dropped", "doubled", "damaged", "flipped"}
+	gone = []string{"mute", "unplug", "mid-line"}
+	away = []string{"mute-a-while", "babble", "babble-on", "replug"}
 )
 
+// slower is how many times as long a reading may take where that is more than twice: of characters that get lost or changed
+// nothing counts that two replies do not have, an answer is held back for longer than any wait, a control unit asks for patience.
+var slower = map[string]float64{"dropped": 2.4, "doubled": 2.2, "damaged": 2.2, "flipped": 2.3, "pending": 2.4, "late": 3.8}
+
 // TestToyFaults reads the toy car under every fault. Where the adapter comes back all that the car has is read, in at most
-// twice the time, waits for the adapter apart and those for characters that are read again; nothing is ever wrong, and what
-// is missing is said.
+// twice the time or as slower says, waits for the adapter apart; nothing is ever wrong, and what is missing is said.
 func TestToyFaults(t *testing.T) {
 	p := profiles[0]
 	base := p.cell(t, "").read(t)
@@ -269,8 +271,8 @@ func TestToyFaults(t *testing.T) {
 		require.NoError(t, r.err, f)
 		require.Equal(t, []int{toyPIDs, toyValues, toyCodes}, []int{pids, values, codes}, f)
 		require.Empty(t, lost, f)
-		if !slices.Contains(waits, f) {
-			assert.LessOrEqual(t, times, 2.1, f)
+		if !slices.Contains(away, f) {
+			assert.LessOrEqual(t, times, max(2.1, slower[f]), f)
 		}
 	}
 }
