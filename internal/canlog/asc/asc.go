@@ -239,6 +239,9 @@ func (r *Reader) fd(w *words, f *frame.Frame) (channel uint16, ok bool, err erro
 func fdFlags(f *frame.Frame, flags uint32, dlc uint8, brs, esi bool) error {
 	switch {
 	case flags&0x10 != 0 && flags&0x1000 == 0:
+		if f.Len != 0 {
+			return errLength // a remote frame asks for data, it carries none
+		}
 		f.Flags |= frame.Remote
 		f.Len = min(dlc, 8)
 		return nil

@@ -95,6 +95,7 @@ func TestOtherLinesAndDamage(t *testing.T) {
 		"3.0 1 123 Up d 0", "3.0 1 123 Rx q 0", "3 1 123 Rx d 0", "no line of a log",
 		"3.0 CANFD 1 Rx 123 0 0 9 13 1 2 3 4 5 6 7 8 9 10 11 12 13", "3.0 CANFD 1 Rx 123 0 0 9 8 1 2 3 4 5 6 7 8", "3.0 CANFD 1 Rx 123 2 0 1 1 00",
 		"3.0 CANFD x Rx 123 0 0 1 1 00", "3.0 CANFD 1 Rx 123 0 0 f 65 00", "3.0 1 123 Rx d G", "3.0 1 123 Rx d 10",
+		"3.0 CANFD 1 Rx 123 0 0 3 3 0 0 1 0 0 10", // a remote frame asks for data, it carries none
 		strings.Repeat("9", 10000),
 	}
 	for _, line := range other {
