@@ -163,7 +163,7 @@ var house = rules{
 		{path: "golang.org/x/term", rooms: []string{"internal/cli", "internal/sim/elm"}, why: "what a terminal is"},
 		{path: "github.com/spf13/cobra", rooms: []string{"internal/cli", "internal/collector/command"}, why: "commands are read there"},
 		{path: "modernc.org/sqlite", rooms: []string{"internal/store", "internal/collector"}, why: "databases are opened there"},
-		{path: "github.com/jackc/pgx/v5", rooms: []string{"internal/collector"}, why: "databases are opened there"},
+		{path: "github.com/jackc/pgx/v5", rooms: []string{"internal/collector/command"}, why: "only the program of a group or a manufacturer speaks to PostgreSQL; the workshop's starts and ships without it"},
 		{path: "github.com/pressly/goose/v3", rooms: []string{"internal/store", "internal/collector"}, why: "databases are migrated there"},
 		{path: "github.com/zalando/go-keyring", rooms: []string{"internal/store"}, why: "the station key is kept there"},
 		{path: "github.com/transparency-dev/merkle", rooms: []string{"internal/ledger"}, why: "the log is built there"},
@@ -204,7 +204,7 @@ var house = rules{
 
 	blank: map[string][]string{
 		"modernc.org/sqlite":             {"internal/store", "internal/collector"},
-		"github.com/jackc/pgx/v5/stdlib": {"internal/collector"},
+		"github.com/jackc/pgx/v5/stdlib": {"internal/collector/command"},
 	},
 }
 

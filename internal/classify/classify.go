@@ -2,7 +2,8 @@
 // whom. It reads candump text (other formats are turned into it, see Text), decides with the policy's own Tagger, and
 // writes candump, JSON lines or pcapng in the order of the recording.
 //
-// Blocks of lines are worked on by several goroutines at once. Frames that need no memory of others, nearly all of a
+// Blocks of lines are worked on by several goroutines at once, which take turns to read a block and, in the same order, to
+// hand it on. Frames that need no memory of others, nearly all of a
 // broadcast bus, are decided there; the lines of diagnostic conversations go through one Tagger in order, and everything
 // behind an unfinished message with them, so that the result is that of one Tagger that saw every frame. Memory does not
 // grow with the recording.
@@ -44,7 +45,7 @@ type Options struct {
 	Workers  int              // 0 = as many as processors, at most 4
 	Progress func(read int64) // called now and then with the bytes read so far; nil = not
 
-	block int // bytes of a block; 0 = blockSize. The tests use small ones.
+	block int // bytes of a block; 0 = as is best. The tests use small ones.
 }
 
 // safe reports whether what is written may leave the house.
@@ -54,8 +55,12 @@ func (o *Options) safe() bool { return o.Only || o.Mask }
 // needed, and the Summary has no categories.
 func (o *Options) Sieves() bool { return o.To == Candump && !o.safe() && !o.Count }
 
-// blockSize is how much text is worked on at a time. Memory is about (workers+3) times this and what is made of it.
-const blockSize = 64 << 10
+// How much text is worked on at a time; each worker has one block and what is made of it. Larger ones cost less to hand on, and
+// those of a sieve, which are worked on fastest, are the largest that stay in the second cache.
+const (
+	blockSize = 128 << 10
+	sieveSize = 256 << 10
+)
 
 // maxWorkers: more find nothing to do, because writing is in order, and would only cost memory.
 const maxWorkers = 4
@@ -74,65 +79,49 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	o.Workers = min(o.Workers, maxWorkers)
-	if o.block <= 0 {
+	t := newTable(&o)
+	switch {
+	case o.block > 0:
+	case t.sieve:
+		o.block = sieveSize
+	default:
 		o.block = blockSize
 	}
-	ctx, stop := context.WithCancel(ctx)
+	in, seq := &reader{src: r, size: o.block, progress: o.Progress}, newSequence(t, w)
+	reading, writing := newRelay(o.Workers), newRelay(o.Workers)
+	defer reading.close()
+	defer writing.close()
+	goOn, stop := context.WithCancel(ctx)
 	defer stop()
-	t := newTable(&o)
-	seq := newSequence(t, w)
-	var err error
-	work, order := make(chan *block, o.Workers+2), make(chan *block, o.Workers+2)
-	free := make(chan *block, o.Workers+2)
-	for range cap(free) {
-		free <- &block{done: make(chan struct{}, 1)}
-	}
-	in := &reader{src: r, size: o.block, progress: o.Progress}
 	var net crash.Net
-	go func() {
-		defer close(work)
-		defer close(order)
-		defer net.Catch()
-		for {
-			var b *block
-			select {
-			case b = <-free:
-			case <-ctx.Done():
-				return
-			}
-			if !in.fill(b) {
-				return
-			}
-			order <- b
-			work <- b
-		}
-	}()
-	for range o.Workers {
+	ended := make(chan struct{}, o.Workers)
+	for i := range o.Workers {
 		k := newWorker(t)
 		go func() {
-			for b := range work {
-				func() {
-					defer net.Catch()
-					k.do(b)
-				}()
-				b.done <- struct{}{}
+			defer func() { ended <- struct{}{} }()
+			defer net.Catch()
+			for reading.wait(i) {
+				more := goOn.Err() == nil && in.fill(&k.block)
+				reading.pass(i)
+				if !more {
+					return
+				}
+				k.do(&k.block)
+				if !writing.wait(i) {
+					return
+				}
+				if seq.take(&k.block) != nil {
+					stop()
+				}
+				writing.pass(i)
 			}
 		}()
 	}
-	for b := range order {
-		<-b.done
+	for range o.Workers {
+		<-ended
 		net.Raise()
-		if err == nil {
-			if err = seq.take(b); err != nil {
-				stop()
-			}
-		}
-		select {
-		case free <- b:
-		default:
-		}
 	}
-	net.Raise()
+	err := seq.err
 	if err == nil {
 		err = in.err
 	}
@@ -147,6 +136,35 @@ func Run(ctx context.Context, r io.Reader, w io.Writer, o Options) (*Summary, er
 	}
 	return seq.summary(), err
 }
+
+// relay lets n goroutines take turns: 0, 1, … n-1, 0, 1, …
+type relay struct {
+	turn []chan struct{}
+	gone chan struct{}
+}
+
+func newRelay(n int) relay {
+	r := relay{make([]chan struct{}, n), make(chan struct{})}
+	for i := range r.turn {
+		r.turn[i] = make(chan struct{}, 1)
+	}
+	r.turn[0] <- struct{}{}
+	return r
+}
+
+// wait for the turn of i; false when it will not come.
+func (r *relay) wait(i int) bool {
+	select {
+	case <-r.turn[i]:
+		return true
+	case <-r.gone:
+		return false
+	}
+}
+
+func (r *relay) pass(i int) { r.turn[(i+1)%len(r.turn)] <- struct{}{} }
+
+func (r *relay) close() { close(r.gone) }
 
 // Text turns any recording into the candump text Run reads, frame by frame.
 func Text(s canlog.Source) io.Reader { return &text{src: s} }

@@ -12,9 +12,8 @@ import (
 
 // block is a piece of the recording that ends with a line, and what a worker made of it.
 type block struct {
-	text []byte        // whole lines, each with its line feed, and canlog.Reach bytes behind them
-	n    int           // bytes of lines
-	done chan struct{} // has something once the worker is through
+	text []byte // whole lines, each with its line feed, and canlog.Reach bytes behind them
+	n    int    // bytes of lines
 
 	out    []byte
 	lines  []line   // of the frames

@@ -66,8 +66,11 @@ func newSequence(t *table, w io.Writer) *sequence {
 	return s
 }
 
-// take goes on with the next block; the error is that of the writer.
+// take goes on with the next block; the error is that of the writer, after which nothing is taken any more.
 func (s *sequence) take(b *block) error {
+	if s.err != nil {
+		return s.err
+	}
 	if len(b.lines) > 0 && !s.time.began {
 		if _, ok := slowly(b.text[b.lines[0].in:b.n], &s.f); ok {
 			s.time.begin(s.f.Time)

@@ -22,6 +22,8 @@ type worker struct {
 	pen  pen
 	name []byte // interface of the last frame
 
+	block block // it works on
+
 	quickName uint64                 // its canlog.Line.Name, 0 if the line was not of the common form
 	known     []map[uint64]*decision // by verdict.number, then by the values of the switches
 }

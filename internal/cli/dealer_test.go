@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -243,4 +244,12 @@ func TestEveryStateAndEveryEvidence(t *testing.T) {
 	require.Equal(t, "withdrawn ", state())
 	c.ok("consent", "record", "--visit", v, "--purpose", "service=no")
 	require.Equal(t, "refused ", state())
+}
+
+// The workshop's program has a collector in its demonstration, and none of what speaks to PostgreSQL: every start would pay for it.
+func TestTheWorkshopsProgramShipsWithoutPostgreSQL(t *testing.T) {
+	require.NotContains(t, sql.Drivers(), "pgx")
+	_, err := collector.Open(t.Context(), collector.Options{Home: t.TempDir(), DSN: "postgres://u@127.0.0.1:1/x"})
+	require.ErrorIs(t, err, collector.ErrDatabase)
+	require.ErrorContains(t, err, "run obdgate-collector")
 }

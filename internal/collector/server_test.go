@@ -22,6 +22,7 @@ import (
 	"obdgate/internal/testtier"
 	"obdgate/internal/wire"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
 )
 

@@ -14,6 +14,7 @@ import (
 
 	"obdgate/internal/collector"
 
+	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
 	"github.com/spf13/cobra"
 )
 
