@@ -164,7 +164,9 @@ var categories = [...]policy.Category{policy.VehicleIdentity, policy.FaultMemory
 // decide turns what the Tagger says of a frame into a decision.
 func (t *table) decide(ft policy.FrameTag) *decision {
 	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
-	d.text = tagText(nil, d)
+	if t.o.To == JSONL {
+		d.text = tagText(nil, d)
+	}
 	d.keep = le.Uint64(kept(ft)[:8])
 	for i := range 8 {
 		b, at := d.keep>>(8*i)&0xFF, 16*(i%4)

@@ -135,7 +135,7 @@ func answeredOn(id string, ext byte) uint32 {
 	case tx&0x1FFF00FF == 0x18DA00F1:
 		return 0x18DAF100 | tx>>8&0xFF
 	}
-	for _, r := range odometer.Makers() {
+	for _, r := range odometer.Rows() {
 		if r.Request == tx && r.Ext == ext {
 			return r.Response
 		}

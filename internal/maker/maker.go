@@ -8,8 +8,8 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,37 +64,8 @@ func (r Row) Key() reading.Key {
 
 const columns = 20
 
-var table = sync.OnceValue(func() []Row {
-	names, err := files.ReadDir("tables")
-	if err != nil {
-		panic("maker: " + err.Error())
-	}
-	var out []Row
-	for _, f := range names {
-		b, err := files.ReadFile("tables/" + f.Name())
-		if err == nil {
-			var rows []Row
-			rows, err = parse(strings.TrimSuffix(path.Base(f.Name()), ".csv"), string(b))
-			out = append(out, rows...)
-		}
-		if err != nil { // part of the program: a broken one is a broken build, which the tests notice
-			panic("maker: " + f.Name() + ": " + err.Error())
-		}
-	}
-	return out
-})
-
-// parse reads one file.
-func parse(name, text string) ([]Row, error) {
-	c := csv.NewReader(strings.NewReader(text))
-	c.Comment, c.FieldsPerRecord = '#', columns
-	all, err := c.ReadAll()
-	if err != nil || len(all) < 2 {
-		return nil, errors.Join(err, errors.New("no rows"))
-	}
-	var out []Row
-	for _, r := range all[1:] {
-		p := parser{}
+var table = sync.OnceValue(func() (out []Row) {
+	records(func(p *parser, name string, r []string) {
 		row := Row{Make: name, Field: r[0], Name: r[1], vehicles: strings.Split(r[2], "|"), ECU: r[3], Unit: reading.Unit(r[16]), Category: r[17],
 			Verified: r[18] == "true", Source: r[19], length: p.int(r[8]), offset: p.int(r[9]), width: p.int(r[10]), signed: r[11] == "1", num: int64(p.int(r[12])), den: int64(p.int(r[13]))}
 		row.addr = p.address(r[4], r[5])
@@ -103,12 +74,64 @@ func parse(name, text string) ([]Row, error) {
 		for _, n := range strings.Fields(r[15]) {
 			row.none = append(row.none, uint64(p.hex(n)))
 		}
-		if p.err != nil || row.den <= 0 || row.width < 1 || row.width > 4 || row.offset < 0 || row.length < 0 || row.length > 0 && row.length < row.offset+row.width || row.Name == "" || row.Source == "" {
-			return nil, fmt.Errorf("%s: %w", r[0], errors.Join(p.err, errors.New("not a row")))
+		if row.den <= 0 || row.width < 1 || row.width > 4 || row.offset < 0 || row.length < 0 || row.length > 0 && row.length < row.offset+row.width || row.Name == "" || row.Source == "" {
+			p.err = errors.Join(p.err, errors.New("not a row"))
 		}
 		out = append(out, row)
+	})
+	return out
+})
+
+// addresses needs two columns; whoever follows conversations needs them long before a vehicle's maker is known.
+var addresses = sync.OnceValue(func() (out []isotp.Address) {
+	records(func(p *parser, _ string, r []string) {
+		if a := p.address(r[4], r[5]); !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	})
+	return out
+})
+
+// records gives every record of every file, with its make, which is the file's name. The tables are part of the program: a
+// broken one is a broken build, which the tests notice.
+func records(each func(p *parser, name string, r []string)) {
+	names, err := files.ReadDir("tables")
+	if err != nil {
+		panic("maker: " + err.Error())
 	}
-	return out, nil
+	for _, file := range names {
+		f, err := files.Open("tables/" + file.Name())
+		if err != nil {
+			panic("maker: " + err.Error())
+		}
+		c := csv.NewReader(f)
+		c.Comment, c.FieldsPerRecord, c.ReuseRecord = '#', columns, true
+		p := &parser{}
+		p.rows(c, strings.TrimSuffix(file.Name(), ".csv"), each)
+		if p.err != nil {
+			panic("maker: " + file.Name() + ": " + p.err.Error())
+		}
+	}
+}
+
+func (p *parser) rows(c *csv.Reader, name string, each func(p *parser, name string, r []string)) {
+	_, err := c.Read() // the head
+	for n := 0; ; n++ {
+		var r []string
+		if err == nil {
+			r, err = c.Read()
+		}
+		if err != nil {
+			if n == 0 || !errors.Is(err, io.EOF) {
+				p.err = fmt.Errorf("row %d: %w", n+1, err)
+			}
+			return
+		}
+		if each(p, name, r); p.err != nil {
+			p.err = fmt.Errorf("%s: %w", r[0], p.err)
+			return
+		}
+	}
 }
 
 // parser keeps the first error.
@@ -158,6 +181,9 @@ func (p *parser) address(request, response string) isotp.Address {
 
 // Rows returns every row of every file. The slice is the caller's.
 func Rows() []Row { return slices.Clone(table()) }
+
+// Addresses returns the pairs of identifiers of all rows, each once. The slice is the caller's.
+func Addresses() []isotp.Address { return slices.Clone(addresses()) }
 
 // ForVehicle returns the rows for a vehicle whose VIN begins so (the first characters of the world manufacturer identifier,
 // ISO 3780), in the files' order. The same identifier of the same control unit is another thing in another make.

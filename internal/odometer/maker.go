@@ -88,9 +88,6 @@ func deci(s string) int {
 	return n
 }
 
-// Makers returns the table of makers' places in its order. The slice is the caller's.
-func Makers() []Row { return append([]Row(nil), makers()...) }
-
 // ErrShort: the answer is the right one and ends before the mileage.
 var ErrShort = errors.New("odometer: answer is too short")
 

@@ -29,7 +29,7 @@ func TestForMaker(t *testing.T) {
 			of[r.Make] = true
 		}
 	}
-	for _, r := range odometer.Makers() {
+	for _, r := range odometer.Rows() {
 		require.True(t, of[r.Make], "no prefix leads to %s", r.Make)
 	}
 }

@@ -69,7 +69,7 @@ func TestDecode(t *testing.T) {
 
 // Each row finds its own place: the field alone is set and must come out scaled.
 func TestEveryRow(t *testing.T) {
-	for _, r := range odometer.Makers() {
+	for _, r := range odometer.Rows() {
 		resp := append([]byte{r.Payload[0] + 0x40}, r.Payload[1:]...)
 		resp = append(resp, make([]byte, 64)...)
 		found := false

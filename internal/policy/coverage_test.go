@@ -185,7 +185,7 @@ func TestEveryDiagnosticAnswer(t *testing.T) {
 		ask([]byte{0x22, byte(id >> 8), byte(id)}, did(id))
 	}
 	named := 0
-	for _, row := range odometer.Makers() { // the makers' own identifiers mean something else in another make
+	for _, row := range odometer.Rows() { // the makers' own identifiers mean something else in another make
 		if q := row.Payload; len(q) == 3 && q[0] == 0x22 {
 			named++
 			ask(q, false)

@@ -295,7 +295,7 @@ func sourceOf(s odometer.Source) (name string, unconfirmed bool) {
 	if f, ok := obd.FieldOf(s.Key); ok {
 		return f.Name, false
 	}
-	for _, row := range odometer.Makers() {
+	for _, row := range odometer.Rows() {
 		if row.Key() == s.Key && row.Address().ECU() == s.ECU {
 			return row.ECU, !row.Verified
 		}

@@ -17,9 +17,7 @@ func Makers() policy.Makers {
 	for _, r := range odometer.Rows() {
 		all = append(all, r.Address())
 	}
-	for _, r := range maker.Rows() {
-		all = append(all, r.Address())
-	}
+	all = append(all, maker.Addresses()...)
 	return policy.Makers{All: all, Of: knownOf}
 }
 
