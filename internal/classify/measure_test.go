@@ -38,31 +38,65 @@ type bench struct {
 	costs  map[string]*cost
 }
 
-// spend runs a shell line once and keeps the least.
-func (b *bench) spend(name, line string) {
-	c := b.costs[name]
+// program is what is measured, without a shell around it, which would take longer to start than it.
+type program struct {
+	name string
+	args []string
+	in   string // "" = nothing
+	out  string // "" = /dev/zero, which takes everything
+	one  bool   // on one processor
+}
+
+// command is the program ready to run, and what closes its files.
+func (b *bench) command(p program) (*exec.Cmd, func()) {
+	name := p.args[0]
+	if own, ok := strings.CutPrefix(name, "./"); ok {
+		name = filepath.Join(b.dir, own)
+	}
+	cmd := exec.Command(name, p.args[1:]...)
+	cmd.Dir, cmd.Env = b.dir, append(os.Environ(), "LC_ALL=C", "OBDGATE_HOME="+filepath.Join(b.dir, "home"))
+	if p.one {
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
+	}
+	out := "/dev/zero"
+	if p.out != "" {
+		out = filepath.Join(b.dir, p.out)
+	}
+	to, err := os.OpenFile(out, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	require.NoError(b.t, err)
+	cmd.Stdout = to
+	if p.in == "" {
+		return cmd, func() { _ = to.Close() }
+	}
+	from, err := os.Open(filepath.Join(b.dir, p.in))
+	require.NoError(b.t, err)
+	cmd.Stdin = from
+	return cmd, func() { _, _ = to.Close(), from.Close() }
+}
+
+// spend runs a program once and keeps the least.
+func (b *bench) spend(p program) {
+	c := b.costs[p.name]
 	if c == nil {
 		n := none()
 		c = &n
-		b.costs[name] = c
+		b.costs[p.name] = c
 	}
-	cmd := exec.Command("bash", "-c", "exec "+line)
-	cmd.Dir = b.dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "OBDGATE_HOME="+filepath.Join(b.dir, "home"))
+	cmd, done := b.command(p)
+	defer done()
 	var trouble strings.Builder
 	cmd.Stderr = &trouble
 	from := time.Now()
-	require.NoError(b.t, cmd.Run(), "%s: %s", name, trouble.String())
+	require.NoError(b.t, cmd.Run(), "%s: %s", p.name, &trouble)
 	c.wall = min(c.wall, time.Since(from))
 	c.cpu = min(c.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 }
 
-// memory runs a shell line once more and looks again and again at how much of it is resident. (What wait tells of it holds the
+// memory runs a program once more and looks again and again at how much of it is resident. (What wait tells of it holds the
 // memory of whoever started it too.)
-func (b *bench) memory(name, line string) {
-	cmd := exec.Command("bash", "-c", "exec "+line)
-	cmd.Dir = b.dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "OBDGATE_HOME="+filepath.Join(b.dir, "home"))
+func (b *bench) memory(p program) {
+	cmd, done := b.command(p)
+	defer done()
 	require.NoError(b.t, cmd.Start())
 	ended := make(chan error)
 	go func() { ended <- cmd.Wait() }()
@@ -79,7 +113,7 @@ func (b *bench) memory(name, line string) {
 					continue
 				}
 				kB, _ := strconv.ParseInt(fields[1], 10, 64)
-				switch c := b.costs[name]; fields[0] {
+				switch c := b.costs[p.name]; fields[0] {
 				case "VmHWM:":
 					c.most = max(c.most, kB)
 				case "RssAnon:":
@@ -139,27 +173,29 @@ func TestMeasure(t *testing.T) {
 	programs := b.programs()
 	for range rounds {
 		for _, p := range programs {
-			b.spend(p[0], p[1])
+			b.spend(p)
 		}
 		b.inProcess()
 	}
 	for _, p := range programs {
-		if strings.Contains(p[1], "obdgate classify") {
-			b.memory(p[0], p[1])
+		if p.args[0] == "./obdgate" && p.args[1] == "classify" {
+			b.memory(p)
 		}
 	}
-	_, ours, theirs := dropIDs()
-	same := exec.Command("bash", "-c", "cmp <("+ours+") <("+theirs+")")
-	same.Dir, same.Env = b.dir, append(os.Environ(), "LC_ALL=C", "OBDGATE_HOME="+filepath.Join(b.dir, "home"))
-	told, err := same.CombinedOutput()
-	require.NoError(t, err, "what is left after dropping is not what grep leaves: %s", told)
+	for _, p := range programs[:2] {
+		p.out = p.name
+		b.spend(p)
+	}
+	cmp, done := b.command(program{args: []string{"cmp", programs[0].name, programs[1].name}})
+	defer done()
+	require.NoError(t, cmp.Run(), "what is left after dropping is not what grep leaves")
 	if c := b.costs["cantools decode"]; c != nil { // as if it had decoded them all
 		c.cpu, c.wall = c.cpu*time.Duration(b.frames)/cantoolsFrames, c.wall*time.Duration(b.frames)/cantoolsFrames
 	}
 	var out strings.Builder
 	fmt.Fprintf(&out, "%d frames, least of %d rounds, %d processors\n", b.frames, rounds, runtime.NumCPU())
 	for _, p := range programs {
-		out.WriteString(b.rate(p[0]) + "\n")
+		out.WriteString(b.rate(p.name) + "\n")
 	}
 	for _, name := range []string{"parse", "can-go parse", "parse and decode", "can-go parse and decode", "generated C, parse and decode", "find lines"} {
 		out.WriteString(b.rate(name) + "\n")
@@ -173,9 +209,9 @@ func TestMeasure(t *testing.T) {
 	} {
 		out.WriteString(r + "\n")
 	}
-	start, help := b.costs["start"], b.costs["--help"]
-	fmt.Fprintf(&out, "  start with the database: %.1f ms (processor) %.1f ms (wall), at least 15, stretch 6; --help: %.1f ms (wall)\n",
-		start.cpu.Seconds()*1e3, start.wall.Seconds()*1e3, help.wall.Seconds()*1e3)
+	start, help, nothing := b.costs["start"], b.costs["--help"], b.costs["a Go program that does nothing"]
+	fmt.Fprintf(&out, "  start with the database: %.1f ms (processor) %.1f ms (wall), at least 15, stretch 6; --help: %.1f ms (wall); a Go program that does nothing: %.1f ms\n",
+		start.cpu.Seconds()*1e3, start.wall.Seconds()*1e3, help.wall.Seconds()*1e3, nothing.wall.Seconds()*1e3)
 	t.Log("\n" + out.String())
 }
 
@@ -194,8 +230,13 @@ func workDir(t *testing.T) string {
 
 func (b *bench) prepare() {
 	t := b.t
-	build := exec.Command("go", "build", "-o", filepath.Join(b.dir, "obdgate"), "obdgate/cmd/obdgate")
-	build.Stderr = os.Stderr
+	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(b.dir, "obdgate"), "obdgate/cmd/obdgate")
+	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr // as it is shipped
+	require.NoError(t, build.Run())
+	nothing := filepath.Join(b.dir, "nothing.go")
+	require.NoError(t, os.WriteFile(nothing, []byte("package main\n\nfunc main() {}\n"), 0o600))
+	build = exec.Command("go", "build", "-o", filepath.Join(b.dir, "nothing"), nothing)
+	build.Env, build.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 	require.NoError(t, build.Run())
 	for _, f := range []struct {
 		name string
@@ -209,43 +250,47 @@ func (b *bench) prepare() {
 	require.NoError(t, os.WriteFile(filepath.Join(b.dir, "gen.dbc"), loggen.Classic.DBC(), 0o600))
 }
 
-// dropIDs are eight identifiers and what leaves out their frames, ours and grep's.
-func dropIDs() (list []string, ours, theirs string) {
-	list = []string{"0A0", "0B1", "0C2", "0D3", "0E4", "0F5", "106", "117"}
-	return list, "./obdgate classify --to candump --ids not:" + strings.Join(list, ",") + " log", "grep -vF -e ' " + strings.Join(list, "#' -e ' ") + "#' log"
-}
-
-// programs are name and shell line of each. What they write goes to /dev/zero, which takes everything: a file in memory costs
-// more than all else (see "cat into memory"), a pipe needs a processor of its own, and grep stops early when it sees
-// /dev/null.
-func (b *bench) programs() [][2]string {
-	list, ours, theirs := dropIDs()
-	one, classify := "env GOMAXPROCS=1 ", "./obdgate classify --dbc gen.dbc "
-	all := [][2]string{
-		{"drop ids", one + ours + " > /dev/zero"},
-		{"grep -vF", theirs + " > /dev/zero"},
-		{"drop ids, two processors", ours + " > /dev/zero"},
-		{"tag only", one + classify + "log > /dev/zero"},
-		{"mask", one + classify + "--to candump --mask personal log > /dev/zero"},
-		{"mask, two processors", classify + "--to candump --mask personal log > /dev/zero"},
-		{"only technical", one + classify + "--to candump --only technical log > /dev/zero"},
-		{"JSON lines", one + classify + "--to jsonl log > /dev/zero"},
-		{"JSON lines, two processors", classify + "--to jsonl log > /dev/zero"},
-		{"start", classify + "--to candump --mask personal empty.log > /dev/zero"},
-		{"--help", "./obdgate --help > /dev/zero"},
-		{"wc -l", "wc -l log > /dev/zero"},
-		{"cat", "cat log > /dev/zero"},
-		{"cat into memory", "cat log > out"},
-		{"grep -vE", "grep -vE ' (" + strings.Join(list, "|") + ")#' log > /dev/zero"},
+// programs are those that are measured, what drops identifiers first and grep's way of it next. What they write goes to
+// /dev/zero: a file in memory costs more than all else (see "cat into memory"), a pipe needs a processor of its own, and grep
+// stops early when it sees /dev/null.
+func (b *bench) programs() []program {
+	dropped := []string{"0A0", "0B1", "0C2", "0D3", "0E4", "0F5", "106", "117"}
+	grep := []string{"grep", "-vF"}
+	for _, id := range dropped {
+		grep = append(grep, "-e", " "+id+"#")
+	}
+	ours := func(args ...string) []string { return append([]string{"./obdgate", "classify"}, args...) }
+	drop := ours("--to", "candump", "--ids", "not:"+strings.Join(dropped, ","), "log")
+	mask := func(log string) []string {
+		return ours("--dbc", "gen.dbc", "--to", "candump", "--mask", "personal", log)
+	}
+	jsonl := ours("--dbc", "gen.dbc", "--to", "jsonl", "log")
+	all := []program{
+		{name: "drop ids", args: drop, one: true},
+		{name: "grep -vF", args: append(grep, "log")},
+		{name: "drop ids, two processors", args: drop},
+		{name: "tag only", args: ours("--dbc", "gen.dbc", "log"), one: true},
+		{name: "mask", args: mask("log"), one: true},
+		{name: "mask, two processors", args: mask("log")},
+		{name: "only technical", args: ours("--dbc", "gen.dbc", "--to", "candump", "--only", "technical", "log"), one: true},
+		{name: "JSON lines", args: jsonl, one: true},
+		{name: "JSON lines, two processors", args: jsonl},
+		{name: "start", args: mask("empty.log")},
+		{name: "--help", args: []string{"./obdgate", "--help"}},
+		{name: "a Go program that does nothing", args: []string{"./nothing"}},
+		{name: "wc -l", args: []string{"wc", "-l", "log"}},
+		{name: "cat", args: []string{"cat", "log"}},
+		{name: "cat into memory", args: []string{"cat", "log"}, out: "out"},
+		{name: "grep -vE", args: []string{"grep", "-vE", " (" + strings.Join(dropped, "|") + ")#", "log"}},
 	}
 	if _, err := exec.LookPath("mawk"); err == nil {
-		all = append(all, [2]string{"mawk", "mawk '{split($3, a, \"#\"); n[a[1]]++} END {for (i in n) print i, n[i]}' log > /dev/zero"})
+		all = append(all, program{name: "mawk", args: []string{"mawk", `{split($3, a, "#"); n[a[1]]++} END {for (i in n) print i, n[i]}`, "log"}})
 	}
 	if _, err := exec.LookPath("log2asc"); err == nil {
-		all = append(all, [2]string{"log2asc", "log2asc -I log -O /dev/zero can0"})
+		all = append(all, program{name: "log2asc", args: []string{"log2asc", "-I", "log", "-O", "/dev/zero", "can0"}})
 	}
 	if python := peerPython(); python != "" {
-		all = append(all, [2]string{"cantools decode", python + " -m cantools decode -s --no-strict gen.dbc < some.log > /dev/zero"})
+		all = append(all, program{name: "cantools decode", args: []string{python, "-m", "cantools", "decode", "-s", "--no-strict", "gen.dbc"}, in: "some.log"})
 		b.generatedC(python)
 	}
 	return all
