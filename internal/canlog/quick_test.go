@@ -15,6 +15,8 @@ import (
 
 var slack = strings.Repeat("x", canlog.Reach)
 
+var only000, _ = canlog.ParseIDs("000")
+
 // quickly gives a line to Quick with a neighbour behind it. Sift, Skim and Pass must say what Parse says.
 func quickly(q *canlog.Quick, line string, f *frame.Frame) (canlog.Span, bool) {
 	text := []byte(line + "\n" + slack)
@@ -23,11 +25,14 @@ func quickly(q *canlog.Quick, line string, f *frame.Frame) (canlog.Span, bool) {
 	var l canlog.Line
 	skimmed := skim.Skim(text, &l)
 	s, ok := q.Parse(text, f)
-	lines, data, end := pass.Pass(text, len(line)+1, &canlog.IDs{})
+	lines, data, end, left := pass.Pass(text, len(line)+1, &canlog.IDs{})
+	few, _, past, out := pass.Pass(text, len(line)+1, only000)
 	g := frame.New(1, frame.FD, make([]byte, 64)...)
 	switch {
 	case ok != skimmed, ok != (next != 0), sieve != *q, skim != *q:
 		panic(fmt.Sprintf("only some read %q", line))
+	case left != 0, lines > 0 && (few != lines || past != end || out != 0) && (few != 0 || past != 0 || out != end || f.ID|uint32(f.Flags) == 0), lines == 0 && few+past+out != 0:
+		panic(fmt.Sprintf("Pass reads %q otherwise when it is left out: %d %d %d", line, few, past, out))
 	case lines > 0 && (!ok || lines != 1 || data != int(f.Len) || end != s.Next):
 		panic(fmt.Sprintf("Pass reads %q otherwise: %d %d %d", line, lines, data, end))
 	case ok:
@@ -68,7 +73,8 @@ func TestQuickTakesTheCommonLines(t *testing.T) {
 	}
 }
 
-// A sieve over a quiet bus must not fall to one call for each line; what is new or left out is where it stops.
+// A sieve over a quiet bus must not fall to one call for each line; what is new or left out is where it stops, and of what is left out
+// it tells how long it is.
 func TestPass(t *testing.T) {
 	first := "(1690000000.123456) can0 7E8#0641000000000000\n"
 	for _, c := range []struct {
@@ -76,28 +82,34 @@ func TestPass(t *testing.T) {
 		then  []string
 		lines int
 		bytes int
+		left  bool
 	}{
-		{"not:123", []string{"(1690000000.123457) can0 7E8#", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 000#aAbBcCdDeEfF0099"}, 3, 10},
-		{"7E8,18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 001#01"}, 2, 3},
-		{"not:18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B"}, 1, 1},
-		{"not:123", []string{"(1690000001.123457) can0 7E8#01"}, 0, 0},
-		{"not:123", []string{"(1690000000.123457) can1 7E8#01"}, 0, 0},
-		{"not:123", []string{"(1690000000.123457) can0 7E8##001"}, 0, 0},
-		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 7E8#0", "(1690000000.123457) can0 7E8#01"}, 1, 1},
-		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 8E8#01"}, 1, 1},
-		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 20000000#01"}, 1, 1},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 000#aAbBcCdDeEfF0099"}, 3, 10, false},
+		{"7E8,18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B", "(1690000000.999999) can0 001#01"}, 2, 3, true},
+		{"not:18DAF110", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.999999) can0 18DAF110#0a1B"}, 1, 1, true},
+		{"not:123", []string{"(1690000001.123457) can0 7E8#01"}, 0, 0, false},
+		{"not:123", []string{"(1690000000.123457) can1 7E8#01"}, 0, 0, false},
+		{"not:123", []string{"(1690000000.123457) can0 7E8##001"}, 0, 0, false},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 7E8#0", "(1690000000.123457) can0 7E8#01"}, 1, 1, false},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 8E8#01"}, 1, 1, false},
+		{"not:123", []string{"(1690000000.123457) can0 7E8#01", "(1690000000.123457) can0 20000000#01"}, 1, 1, false},
 	} {
 		var q canlog.Quick
 		ids, err := canlog.ParseIDs(c.ids)
 		require.NoError(t, err)
 		text := []byte(first + strings.Join(c.then, "\n") + "\n" + slack)
 		n := len(text) - len(slack)
-		lines, _, _ := q.Pass(text, n, ids)
+		lines, _, _, _ := q.Pass(text, n, ids)
 		require.Zero(t, lines, "of nothing is known that it is not new")
 		_, _, _, _, at := q.Sift(text)
-		lines, data, next := q.Pass(text[at:], n-at, ids)
+		lines, data, next, left := q.Pass(text[at:], n-at, ids)
 		require.Equal(t, [2]int{c.lines, c.bytes}, [2]int{lines, data}, c)
 		require.Equal(t, len(strings.Join(append(c.then[:lines:lines], ""), "\n")), next)
+		want := 0
+		if c.left {
+			want = len(c.then[lines]) + 1
+		}
+		require.Equal(t, want, left)
 	}
 }
 

@@ -10,8 +10,14 @@ func (k *worker) sift(b *block) {
 	from, to := 0, 0 // out[:to] is done, the lines text[from:at] follow
 	for at := 0; at < b.n; {
 		if q.Name() == name {
-			n, data, passed := q.Pass(text[at:], b.n-at, ids)
+			n, data, passed, left := q.Pass(text[at:], b.n-at, ids)
 			count, frames, bytes, at = count+n, frames+uint64(n), bytes+uint64(data), at+passed
+			if left > 0 {
+				count, dropped = count+1, dropped+1
+				to, from = cut(out, text, from, at, to), at+left
+				at += left
+				continue
+			}
 			if at == b.n {
 				break
 			}
