@@ -23,8 +23,8 @@ var Languages = []string{"en", "nl", "de", "fr"}
 // Catalog is one language's words. It is read-only and safe for concurrent use.
 type Catalog struct {
 	lang     string
-	messages map[string]string
-	names    func() map[string]string // by English words, read when first asked for; nil in English
+	messages func() map[string]string // both are read when first asked for
+	names    func() map[string]string // by English words; nil in English
 }
 
 // Load returns the catalog of lang ("nl", "nl_BE.UTF-8" and "nl-BE" all mean nl). An unknown language is an error that
@@ -37,19 +37,28 @@ func Load(lang string) (*Catalog, error) {
 	if !slices.Contains(Languages, base) {
 		return nil, fmt.Errorf("i18n: no language %q; there are %s", lang, strings.Join(Languages, ", "))
 	}
-	b, err := files.ReadFile("messages/" + base + ".yaml")
+	return &Catalog{
+		lang:     base,
+		messages: sync.OnceValue(func() map[string]string { return embedded(base) }),
+		names:    sync.OnceValue(func() map[string]string { return names(base) }),
+	}, nil
+}
+
+// embedded reads a file of the program: a broken one is a broken build, which the tests notice.
+func embedded(lang string) map[string]string {
+	b, err := files.ReadFile("messages/" + lang + ".yaml")
 	if err != nil {
-		return nil, fmt.Errorf("i18n: %w", err)
+		panic("i18n: " + err.Error())
 	}
-	c := &Catalog{lang: base, names: sync.OnceValue(func() map[string]string { return names(base) })}
-	if c.messages, err = messages(string(b)); err != nil {
-		return nil, fmt.Errorf("i18n: %s: %w", base, err)
+	m, err := messages(string(b))
+	if err != nil {
+		panic("i18n: " + lang + ": " + err.Error())
 	}
-	return c, nil
+	return m
 }
 
 // messages reads the flat YAML the words are written in, a key and its words to a line, plain or in double quotes. Every
-// command reads one such file first, and a reader of all of YAML would need longer for it than for all else.
+// command reads one such file, and a reader of all of YAML would need longer for it than for all else.
 func messages(text string) (map[string]string, error) {
 	out := make(map[string]string, strings.Count(text, "\n"))
 	n := 0
@@ -109,7 +118,7 @@ func (c *Catalog) Lang() string { return c.lang }
 // T returns the words for key with args filled in as fmt does; a key without words returns the key, which the tests of
 // this package keep from happening. Where the first number among args is 1, the words of key.one are taken if there are any.
 func (c *Catalog) T(key string, args ...any) string {
-	m, ok := c.messages[key]
+	m, ok := c.messages()[key]
 	if !ok {
 		return key
 	}
@@ -117,7 +126,7 @@ func (c *Catalog) T(key string, args ...any) string {
 		return m
 	}
 	if i := slices.IndexFunc(args, func(a any) bool { _, number := a.(int); return number }); i >= 0 && args[i] == 1 {
-		if one, ok := c.messages[key+".one"]; ok {
+		if one, ok := c.messages()[key+".one"]; ok {
 			m = one
 		}
 	}
@@ -125,7 +134,7 @@ func (c *Catalog) T(key string, args ...any) string {
 }
 
 // Has reports whether there are words for key.
-func (c *Catalog) Has(key string) bool { _, ok := c.messages[key]; return ok }
+func (c *Catalog) Has(key string) bool { _, ok := c.messages()[key]; return ok }
 
 // Keys returns every key, sorted.
-func (c *Catalog) Keys() []string { return slices.Sorted(maps.Keys(c.messages)) }
+func (c *Catalog) Keys() []string { return slices.Sorted(maps.Keys(c.messages())) }
