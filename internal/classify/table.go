@@ -2,6 +2,7 @@ package classify
 
 import (
 	"math/bits"
+	"slices"
 
 	"obdgate/dbc"
 	"obdgate/internal/canlog"
@@ -163,11 +164,17 @@ var categories = [...]policy.Category{policy.VehicleIdentity, policy.FaultMemory
 
 // decide turns what the Tagger says of a frame into a decision.
 func (t *table) decide(ft policy.FrameTag) *decision {
-	d := &decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
+	d := t.weigh(ft)
+	return &d
+}
+
+func (t *table) weigh(ft policy.FrameTag) decision {
+	d := decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
 	if t.o.To == JSONL {
-		d.text = tagText(nil, d)
+		d.text = tagText(nil, &d)
 	}
-	d.keep = le.Uint64(kept(ft)[:8])
+	may := kept(ft)
+	d.keep = le.Uint64(may[:8])
 	for i := range 8 {
 		b, at := d.keep>>(8*i)&0xFF, 16*(i%4)
 		d.show[i/4] |= (b>>4 | b&15<<8) << at
@@ -179,41 +186,38 @@ func (t *table) decide(ft policy.FrameTag) *decision {
 }
 
 // kept returns the bits of the data that may be shown.
-func kept(ft policy.FrameTag) *[frame.MaxData]byte {
+func kept(ft policy.FrameTag) [frame.MaxData]byte {
 	f := frame.Frame{Len: frame.MaxData}
 	for i := range f.Data {
 		f.Data[i] = 0xFF
 	}
 	ft.Mask(&f)
-	return &f.Data
+	return f.Data
 }
 
 func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdict {
 	f := frame.Frame{ID: id, Flags: flags, Len: 8}
-	v := &verdict{}
+	how := always
 	f.Data[0] = tester
 	if _, ok := tg.Alone(&f); !ok {
-		v.how = maybe
+		how = maybe
 	}
 	f.Data[0] = 0
 	ft, ok := tg.Alone(&f)
 	if !ok {
-		v.how = follow
-		return v
+		return &verdict{how: follow}
 	}
 	var m *dbc.Message
 	if t.o.DB != nil {
 		m = t.o.DB.Lookup(id, flags != 0)
 	}
 	if m == nil {
-		v.fixed = t.unknown
-		if v.how == always {
-			return t.unknownAs
+		if how == always {
+			return t.unknownAs // nearly all
 		}
-		return v
+		return &verdict{how: how, fixed: t.unknown}
 	}
-	v.message = m
-	v.length = uint8(min(m.Length, frame.MaxData))
+	v := &verdict{how: how, message: m, length: uint8(min(m.Length, frame.MaxData))}
 	if t.o.To == JSONL {
 		v.plan, v.keys = m.Plan(), make(map[*dbc.Signal]value, len(m.Signals))
 		for _, s := range m.Signals {
@@ -247,10 +251,26 @@ func (t *table) verdict(tg *policy.Tagger, id uint32, flags frame.Flags) *verdic
 				g.Data[p/8] |= byte(n>>i&1) << (p % 8)
 			}
 			ft, _ := tg.Alone(&g)
-			v.when = append(v.when, t.sample(ft, v, &g))
+			v.when = append(v.when, t.among(v.when, ft, v, &g))
 		}
 	}
 	return v
+}
+
+// among is sample for one of many values of a switch. Most of them choose nothing and are decided alike: what all has is not
+// made again.
+func (t *table) among(all []*decision, ft policy.FrameTag, v *verdict, f *frame.Frame) *decision {
+	if t.o.To == JSONL { // the values to write may differ
+		return t.sample(ft, v, f)
+	}
+	d := t.weigh(ft)
+	for _, k := range slices.Backward(all) {
+		if k.tag == d.tag && k.category == d.category && k.technical == d.technical && k.personal == d.personal && k.keep == d.keep {
+			return k
+		}
+	}
+	made := d
+	return &made
 }
 
 // sample is the decision on all frames that are like f, with the signals to write.
@@ -261,7 +281,7 @@ func (t *table) sample(ft policy.FrameTag, v *verdict, f *frame.Frame) *decision
 	}
 	may := kept(ft)
 	for _, field := range v.plan.Fields(f, nil) {
-		if !t.o.safe() || shown(field.Signal, may) {
+		if !t.o.safe() || shown(field.Signal, &may) {
 			key := v.keys[field.Signal].key
 			if len(d.values) > 0 {
 				key = append([]byte{','}, key...)
