@@ -76,7 +76,7 @@ func (r *rules) room(dir string) *room {
 func check(t *tree, r *rules) []violation {
 	var found []violation
 	for _, rule := range []func(*tree, *rules) []violation{
-		checkTable, checkRooms, checkOrder, checkNever, checkLocal, checkUnused, checkPackages, checkPure, checkCalls, checkForm, checkPinned,
+		checkTable, checkRooms, checkOrder, checkNever, checkLocal, checkUnused, checkPackages, checkPure, checkCalls, checkForm, checkPinned, checkNets,
 	} {
 		found = append(found, rule(t, r)...)
 	}
@@ -349,6 +349,74 @@ func checkCalls(t *tree, r *rules) (found []violation) {
 		}
 	}
 	return found
+}
+
+// checkNets: a panic that nobody catches ends the program and is printed by the runtime, with what it quotes.
+func checkNets(t *tree, r *rules) (found []violation) {
+	for _, dir := range t.dirs() {
+		if room := r.room(dir); room != nil && (room.tests || room.tooling) {
+			continue
+		}
+		bodies := map[string][]*ast.BlockStmt{} // of the package's functions and methods
+		for _, f := range t.pkgs[dir].files {
+			for _, d := range f.ast.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && !f.test {
+					bodies[fn.Name.Name] = append(bodies[fn.Name.Name], fn.Body)
+				}
+			}
+		}
+		for _, f := range t.pkgs[dir].files {
+			if f.test {
+				continue
+			}
+			for at, run := range goroutines(f.ast) {
+				var does []*ast.BlockStmt
+				switch fn := run.(type) {
+				case *ast.FuncLit:
+					does = append(does, fn.Body)
+				case *ast.Ident:
+					does = bodies[fn.Name]
+				case *ast.SelectorExpr:
+					does = bodies[fn.Sel.Name]
+				}
+				if len(does) == 0 || slices.ContainsFunc(does, func(b *ast.BlockStmt) bool { return !catches(b) }) {
+					found = append(found, violation{t.at(at), dir + " starts a goroutine without a net",
+						"a panic in it would be printed with what it quotes: defer the Catch of a crash.Net in it, and Raise where it is waited for"})
+				}
+			}
+		}
+	}
+	return found
+}
+
+// goroutines are the go statements and the calls of a WaitGroup's Go, with the function that is run.
+func goroutines(f *ast.File) func(func(ast.Node, ast.Expr) bool) {
+	return func(yield func(ast.Node, ast.Expr) bool) {
+		done := false
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				done = done || !yield(n, n.Call.Fun)
+			case *ast.CallExpr:
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "Go" && len(n.Args) == 1 {
+					done = done || !yield(n, n.Args[0])
+				}
+			}
+			return !done
+		})
+	}
+}
+
+// catches reports whether a function defers a Catch.
+func catches(b *ast.BlockStmt) bool {
+	return b != nil && slices.ContainsFunc(b.List, func(s ast.Stmt) bool {
+		d, ok := s.(*ast.DeferStmt)
+		if !ok {
+			return false
+		}
+		fn, ok := d.Call.Fun.(*ast.SelectorExpr)
+		return ok && fn.Sel.Name == "Catch"
+	})
 }
 
 // pins: importing the one asks for importing the other, in the same package.

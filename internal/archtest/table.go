@@ -22,7 +22,7 @@ var house = rules{
 		{dir: "internal/link", may: []string{"internal/frame"}},
 		{dir: "internal/link/linktest", tests: true, may: []string{"internal/frame", "internal/link"}},
 		{dir: "internal/link/memory", may: []string{"internal/frame", "internal/link"}},
-		{dir: "internal/link/replay", may: []string{"internal/frame", "internal/canlog", "internal/canlog/open", "internal/isotp",
+		{dir: "internal/link/replay", may: []string{"internal/crash", "internal/frame", "internal/canlog", "internal/canlog/open", "internal/isotp",
 			"internal/link"}},
 		{dir: "internal/link/elm327", may: []string{"internal/crash", "internal/frame", "internal/isotp", "internal/link"}},
 		{dir: "internal/link/socketcan", may: []string{"internal/frame", "internal/link"}},
@@ -57,24 +57,24 @@ var house = rules{
 			"internal/maker", "internal/decode", "internal/policy", "internal/consent", "internal/visit"}},
 
 		// Where it stays, and how it leaves.
-		{dir: "internal/store", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer",
+		{dir: "internal/store", may: []string{"internal/crash", "internal/reading", "internal/vin", "internal/obfcm", "internal/odometer",
 			"internal/consent", "internal/recipient", "internal/visit", "internal/ledger"}},
 		{dir: "internal/wire", pure: true},
 		{dir: "internal/gate", may: []string{"internal/reading", "internal/vin", "internal/obfcm", "internal/odometer", "internal/policy",
 			"internal/consent", "internal/recipient", "internal/wire"}},
-		{dir: "internal/outbox", may: []string{"internal/consent", "internal/recipient", "internal/ledger", "internal/store", "internal/wire",
+		{dir: "internal/outbox", may: []string{"internal/crash", "internal/consent", "internal/recipient", "internal/ledger", "internal/store", "internal/wire",
 			"internal/gate"}},
 		{dir: "internal/rights", may: []string{"internal/reading", "internal/policy", "internal/consent", "internal/ledger",
 			"internal/store"}},
 		{dir: "internal/uplink", may: []string{"internal/recipient", "internal/wire", "internal/gate"}},
-		{dir: "internal/collector", may: []string{"internal/reading", "internal/policy", "internal/consent", "internal/recipient",
+		{dir: "internal/collector", may: []string{"internal/crash", "internal/reading", "internal/policy", "internal/consent", "internal/recipient",
 			"internal/wire"}},
 
 		// Cars that are not there.
 		{dir: "fixtures"},
-		{dir: "internal/sim", may: []string{"internal/frame", "internal/link", "fixtures"}},
-		{dir: "internal/sim/bus", may: []string{"internal/frame", "internal/link"}},
-		{dir: "internal/sim/elm", may: []string{"internal/frame", "internal/link", "internal/sim"}},
+		{dir: "internal/sim", may: []string{"internal/crash", "internal/frame", "internal/link", "fixtures"}},
+		{dir: "internal/sim/bus", may: []string{"internal/crash", "internal/frame", "internal/link"}},
+		{dir: "internal/sim/elm", may: []string{"internal/crash", "internal/frame", "internal/link", "internal/sim"}},
 
 		// What people see.
 		{dir: "internal/i18n"},
@@ -88,7 +88,7 @@ var house = rules{
 			"internal/gate", "internal/outbox", "internal/uplink", "internal/collector", "internal/sim", "internal/sim/bus", "internal/sim/elm",
 			"internal/rights", "internal/i18n", "internal/report"}},
 		{dir: "cmd/obdgate", may: []string{"internal/cli"}},
-		{dir: "internal/collector/command", may: []string{"internal/collector"}},
+		{dir: "internal/collector/command", may: []string{"internal/crash", "internal/collector"}},
 		{dir: "cmd/obdgate-collector", may: []string{"internal/collector/command"}},
 
 		{dir: "internal/archtest", tests: true, tooling: true},

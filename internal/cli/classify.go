@@ -12,7 +12,6 @@ import (
 	"obdgate/internal/canlog"
 	"obdgate/internal/canlog/open"
 	"obdgate/internal/classify"
-	"obdgate/internal/crash"
 	"obdgate/internal/report"
 	"obdgate/internal/scan"
 
@@ -146,20 +145,14 @@ func (p *program) runClassify(ctx context.Context, o classifyOptions) error {
 
 // classifyBy puts the rules, what is known of makers and the broadcast databases of these names into o.
 func (p *program) classifyBy(o *classify.Options, names []string) error {
-	var unread error
-	read := make(chan struct{})
-	var net crash.Net
-	go func() { // both take some milliseconds
-		defer close(read)
-		defer net.Catch()
-		o.DB, unread = p.signals(names)
-	}()
+	read := inBackground(func() (err error) { // both take some milliseconds
+		o.DB, err = p.signals(names)
+		return err
+	})
 	var err error
 	o.Policy, err = p.rules()
 	o.Makers = scan.Makers()
-	<-read
-	net.Raise()
-	return errors.Join(err, unread)
+	return errors.Join(err, read())
 }
 
 func (p *program) showClassified(doc report.Classified, o classifyOptions) error {

@@ -59,19 +59,17 @@ type demonstration struct {
 	dir         string
 	car         *sim.Vehicle
 	collector   *collector.Collector
-	running     []chan error
+	running     []func() error
 }
 
 // background runs f until the demo ends; wait collects its error.
 func (d *demonstration) background(f func() error) {
-	done := make(chan error, 1)
-	d.running = append(d.running, done)
-	go func() { done <- f() }()
+	d.running = append(d.running, inBackground(f))
 }
 
 func (d *demonstration) wait() (err error) {
-	for _, done := range d.running {
-		err = errors.Join(err, <-done)
+	for _, wait := range d.running {
+		err = errors.Join(err, wait())
 	}
 	if d.collector != nil {
 		err = errors.Join(err, d.collector.Close())

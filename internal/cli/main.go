@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -52,12 +51,7 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 	defer func() {
 		// A panic message may quote what the vehicle said; only its place is told.
 		if r := recover(); r != nil {
-			stack := debug.Stack()
-			if c, other := r.(*crash.Crash); other {
-				r, stack = c.Value, c.Stack
-			}
-			fmt.Fprintf(p.Err, "obdgate: internal fault (%T); please report it with the lines below\n", r)
-			p.Err.Write(stack) //nolint:errcheck // nothing is left to tell it to
+			crash.Of(r).Report(p.Err, "obdgate")
 			code = exitSoftware
 		}
 	}()
@@ -66,6 +60,23 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	return p.report(err)
+}
+
+// inBackground runs f beside what follows; what it returns waits for f and returns its error.
+func inBackground(f func() error) (wait func() error) {
+	done := make(chan error, 1)
+	var net crash.Net
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer net.Catch()
+		err = f()
+	}()
+	return func() error {
+		err := <-done
+		net.Raise()
+		return err
+	}
 }
 
 // report prints an error with what to do next and returns its exit code.

@@ -107,12 +107,11 @@ func (p *program) runSim(ctx context.Context, name string, o simOptions) error {
 func (p *program) disturbed(ctx context.Context, v *sim.Vehicle, l link.Link, on string, plan bus.Plan) error {
 	inside := memory.NewBus()
 	car, right := inside.Attach(v.Name()), inside.Attach("bus")
-	served := make(chan error, 1)
-	go func() { served <- v.Serve(ctx, car) }()
+	served := inBackground(func() error { return v.Serve(ctx, car) })
 	p.ready(on)
 	did, err := bus.Serve(ctx, l, right, plan)
 	err = errors.Join(err, right.Close(), car.Close())
-	if end := <-served; !errors.Is(end, link.ErrClosed) {
+	if end := served(); !errors.Is(end, link.ErrClosed) {
 		err = errors.Join(err, end)
 	}
 	p.say("sim.disturbed", did.Carried, did.Lost, did.Doubled, did.Reordered, did.Waits, did.Muted, did.Babble)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"mime"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/wire"
 )
 
@@ -51,9 +53,16 @@ func (c *Collector) Serve(ctx context.Context, ln net.Listener) error {
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	done := make(chan error, 1)
-	go func() { done <- srv.ServeTLS(ln, "", "") }()
+	var under crash.Net
+	go func() {
+		var err error
+		defer func() { done <- err }()
+		defer under.Catch()
+		err = srv.ServeTLS(ln, "", "")
+	}()
 	select {
 	case err := <-done:
+		under.Raise()
 		return err
 	case <-ctx.Done():
 	}
@@ -103,7 +112,22 @@ func (c *Collector) handler() http.Handler {
 	mux.HandleFunc("GET "+HealthPath, c.health)
 	mux.HandleFunc("POST "+Path, c.receive)
 	mux.HandleFunc("POST "+WithdrawalPath, c.withdraw)
-	return mux
+	return c.caught(mux)
+}
+
+// caught logs the place of a panic: net/http would log what it says, which may quote an envelope. The connection is cut, and
+// the station, which has no receipt, sends again.
+func (c *Collector) caught(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil {
+				fault := crash.Of(v)
+				c.log.Error("fault", "kind", fmt.Sprintf("%T", fault.Value), "stack", string(fault.Stack))
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (c *Collector) health(w http.ResponseWriter, r *http.Request) {

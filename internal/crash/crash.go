@@ -4,6 +4,7 @@ package crash
 
 import (
 	"fmt"
+	"io"
 	"runtime/debug"
 	"sync/atomic"
 )
@@ -17,17 +18,26 @@ type Crash struct {
 // Error names the kind of the value, never the value.
 func (c *Crash) Error() string { return fmt.Sprintf("panic in another goroutine: %T", c.Value) }
 
+// Of is the Crash that was recovered with r, whichever goroutine it happened in. It must be called by whoever recovered.
+func Of(r any) *Crash {
+	if c, another := r.(*Crash); another {
+		return c
+	}
+	return &Crash{r, debug.Stack()}
+}
+
+// Report tells of it without quoting it.
+func (c *Crash) Report(w io.Writer, program string) {
+	_, _ = fmt.Fprintf(w, "%s: internal fault (%T); please report it with the lines below\n%s", program, c.Value, c.Stack)
+}
+
 // Net is under the goroutines of one piece of work. The zero value is ready; safe for concurrent use.
 type Net struct{ first atomic.Pointer[Crash] }
 
 // Catch is deferred by a goroutine, before what tells others that it has ended. It keeps the first panic of all.
 func (n *Net) Catch() {
 	if r := recover(); r != nil {
-		c, again := r.(*Crash)
-		if !again {
-			c = &Crash{r, debug.Stack()}
-		}
-		n.first.CompareAndSwap(nil, c)
+		n.first.CompareAndSwap(nil, Of(r))
 	}
 }
 

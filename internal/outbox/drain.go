@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"obdgate/internal/consent"
+	"obdgate/internal/crash"
 	"obdgate/internal/gate"
 	"obdgate/internal/ledger"
 	"obdgate/internal/recipient"
@@ -276,8 +277,10 @@ func (o *Outbox) reject(ctx context.Context, tx ledger.DBTX, it Item, reason str
 func (o *Outbox) renew(ctx context.Context, it Item) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	var net crash.Net
 	go func() {
 		defer close(ended)
+		defer net.Catch()
 		t := time.NewTicker(o.opt.Lease / 3)
 		defer t.Stop()
 		for {
@@ -291,7 +294,11 @@ func (o *Outbox) renew(ctx context.Context, it Item) (stop func()) {
 			}
 		}
 	}()
-	return func() { cancel(); <-ended }
+	return func() {
+		cancel()
+		<-ended
+		net.Raise()
+	}
 }
 
 // settle stores what came of sending.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 )
@@ -17,10 +18,14 @@ func (v *Vehicle) Serve(ctx context.Context, l link.Link) error {
 	defer cancel(nil)
 	start := time.Now()
 	wake := make(chan struct{}, 1)
+	var net crash.Net
 	var wg sync.WaitGroup
+	defer net.Raise()
 	defer wg.Wait()
 	defer cancel(nil)
 	wg.Go(func() {
+		defer cancel(nil)
+		defer net.Catch()
 		for {
 			f, err := l.Recv(ctx)
 			switch {

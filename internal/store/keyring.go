@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"obdgate/internal/crash"
+
 	"github.com/zalando/go-keyring"
 )
 
@@ -109,12 +111,16 @@ func within(f func() (string, error)) (string, error) {
 		err error
 	}
 	done := make(chan result, 1)
+	var net crash.Net
 	go func() {
-		s, err := f()
-		done <- result{s, err}
+		var r result
+		defer func() { done <- r }()
+		defer net.Catch()
+		r.s, r.err = f()
 	}()
 	select {
 	case r := <-done:
+		net.Raise()
 		return r.s, r.err
 	case <-time.After(keyringWait):
 		return "", errors.New("the keyring does not answer")

@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"obdgate/internal/collector"
+	"obdgate/internal/crash"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
 	"github.com/spf13/cobra"
@@ -51,7 +52,14 @@ type global struct {
 }
 
 // Main runs obdgate-collector with args (program name left out) until it is done or ctx ends, and returns the exit code.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		// A panic message may quote an envelope; only its place is told.
+		if r := recover(); r != nil {
+			crash.Of(r).Report(stderr, "obdgate-collector")
+			code = exitFault
+		}
+	}()
 	g := &global{stdin: stdin}
 	root := &cobra.Command{
 		Use:   "obdgate-collector",

@@ -264,7 +264,7 @@ func (a *adapter) listen(stop <-chan struct{}, lim limits) error {
 		select {
 		case b, ok := <-a.pump.rx:
 			if !ok {
-				return a.pump.gone
+				return a.pump.lost()
 			}
 			a.heard = true
 			if a.rep.feed(b, a.now()) {

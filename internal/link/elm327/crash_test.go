@@ -43,3 +43,20 @@ func TestACrashReachesWhoWaits(t *testing.T) {
 		})
 	}
 }
+
+// fallingPort is a port whose driver has a fault.
+type fallingPort struct{ port }
+
+func (fallingPort) Read([]byte) (int, error) { panic("41 0C 1A F8") }
+
+func TestAFaultOfThePortReachesWhoListens(t *testing.T) {
+	m := newPump(fallingPort{})
+	_, more := <-m.rx
+	require.False(t, more)
+	defer func() {
+		_, ok := recover().(*crash.Crash)
+		require.True(t, ok)
+	}()
+	_ = m.lost()
+	t.Error("the fault was swallowed")
+}

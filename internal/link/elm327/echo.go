@@ -78,7 +78,7 @@ func (a *adapter) hears(stop <-chan struct{}) (bool, error) {
 		select {
 		case b, ok := <-a.pump.rx:
 			if !ok {
-				return false, a.pump.gone
+				return false, a.pump.lost()
 			}
 			a.heard = true
 			a.rep.feed(b, a.now())

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/link"
 )
 
@@ -30,20 +31,24 @@ type pump struct {
 	stop chan struct{}
 	once sync.Once
 	wg   sync.WaitGroup
-	gone error // why rx was closed; read it after that
+	gone error // why rx was closed; lost tells
+	net  crash.Net
 	buf  [2][4096]byte
 }
 
 func newPump(p port) *pump {
 	m := &pump{port: p, rx: make(chan []byte), stop: make(chan struct{})}
-	m.wg.Go(m.run)
+	m.wg.Go(func() {
+		defer close(m.rx)
+		defer m.net.Catch()
+		m.run()
+	})
 	return m
 }
 
 // run hands over one buffer while it fills the other: rx has no room, so a buffer is read into again only after the
 // receiver has come back for the next one.
 func (m *pump) run() {
-	defer close(m.rx)
 	for i := 0; ; i ^= 1 {
 		n := 0
 		for n == 0 {
@@ -66,6 +71,12 @@ func (m *pump) run() {
 			return
 		}
 	}
+}
+
+// lost is why rx was closed. It must not be called before that.
+func (m *pump) lost() error {
+	m.net.Raise()
+	return m.gone
 }
 
 // close ends the goroutine and closes the port.

@@ -159,7 +159,7 @@ func (a *adapter) await(d time.Duration, enough func([]byte) bool) ([]byte, erro
 		select {
 		case b, ok := <-a.pump.rx:
 			if !ok {
-				return nil, a.pump.gone
+				return nil, a.pump.lost()
 			}
 			for _, c := range b {
 				if c != 0 && len(got) < most { // some chips make up NULs, see Splitter

@@ -39,6 +39,7 @@ func (l *Link) reopen(j *job, lost error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	go func() {
+		defer l.net.Catch()
 		select {
 		case <-j.stop:
 			cancel()

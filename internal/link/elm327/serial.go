@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"obdgate/internal/crash"
+
 	"github.com/tarm/serial"
 )
 
@@ -70,14 +72,18 @@ func (p *serialPort) Write(b []byte) (int, error) {
 		err error
 	}
 	done := make(chan result, 1)
+	var net crash.Net
 	go func() {
-		n, err := p.port.Write(b)
-		done <- result{n, err}
+		var r result
+		defer func() { done <- r }()
+		defer net.Catch()
+		r.n, r.err = p.port.Write(b)
 	}()
 	t := time.NewTimer(writeLimit)
 	defer t.Stop()
 	select {
 	case r := <-done:
+		net.Raise()
 		return r.n, r.err
 	case <-t.C:
 		p.stuck = true

@@ -196,7 +196,7 @@ func (a *adapter) drain(ctx context.Context) error {
 		select {
 		case _, ok := <-a.pump.rx:
 			if !ok {
-				return a.pump.gone
+				return a.pump.lost()
 			}
 		case <-a.timer.C:
 			return nil

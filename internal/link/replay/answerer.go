@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/isotp"
 	"obdgate/internal/link"
@@ -239,10 +240,14 @@ func (a *Answerer) Serve(ctx context.Context, l link.Link) error {
 	defer cancel(nil)
 	begin := time.Now()
 	wake := make(chan struct{}, 1)
+	var net crash.Net
 	var wg sync.WaitGroup
+	defer net.Raise()
 	defer wg.Wait()
 	defer cancel(nil)
 	wg.Go(func() {
+		defer cancel(nil)
+		defer net.Catch()
 		for {
 			f, err := l.Recv(ctx)
 			switch {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"obdgate/internal/canlog"
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 	"obdgate/internal/link/memory"
@@ -138,4 +139,24 @@ func TestAnswererServesOnlyABus(t *testing.T) {
 	a.Handle(&f, 0)
 	_, ok := a.Due()
 	require.False(t, ok)
+}
+
+// falling is a link with a fault of its own.
+type falling struct{ link.Link }
+
+func (falling) Recv(context.Context) (frame.Frame, error) { panic("7E8#62F190WVWZZZ") }
+
+// A fault beside the answering reaches whoever called Serve, who knows how to tell of it without quoting it.
+func TestAFaultIsTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := replay.NewAnswerer(t.Context(), "replay:x", strings.NewReader(session), 1)
+		require.NoError(t, err)
+		defer func() {
+			c, ok := recover().(*crash.Crash)
+			require.True(t, ok)
+			require.Contains(t, string(c.Stack), "falling")
+		}()
+		_ = a.Serve(t.Context(), falling{})
+		t.Error("the fault was swallowed")
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/frame"
 	"obdgate/internal/link"
 )
@@ -18,10 +19,13 @@ func Serve(ctx context.Context, left, right link.Link, p Plan) (Stats, error) {
 	var mu sync.Mutex // guards b
 	start := time.Now()
 	wake := make(chan struct{}, 1)
+	var net crash.Net
 	var wg sync.WaitGroup
 	ends := [2]link.Link{left, right}
 	for side, l := range ends {
 		wg.Go(func() {
+			defer cancel(nil)
+			defer net.Catch()
 			for {
 				f, err := l.Recv(ctx)
 				switch {
@@ -46,6 +50,7 @@ func Serve(ctx context.Context, left, right link.Link, p Plan) (Stats, error) {
 	err := b.run(ctx, &mu, ends, start, wake)
 	cancel(nil)
 	wg.Wait()
+	net.Raise()
 	if cause := context.Cause(ctx); err == nil && (errors.Is(cause, link.ErrClosed) || errors.Is(cause, link.ErrGone)) {
 		err = cause
 	}

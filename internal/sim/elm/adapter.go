@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"obdgate/internal/crash"
 	"obdgate/internal/sim"
 )
 
@@ -100,14 +101,19 @@ func (a *Adapter) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = rw.Close() })
 	in := make(chan []byte, 64)
+	var net crash.Net
 	var wg sync.WaitGroup
-	wg.Go(func() { read(ctx, rw, in) })
+	wg.Go(func() {
+		defer net.Catch()
+		read(ctx, rw, in)
+	})
 	defer func() {
 		cancel()
 		if stop() {
 			_ = rw.Close()
 		}
 		wg.Wait()
+		net.Raise()
 	}()
 	if a.faults.gone {
 		return nil
