@@ -317,6 +317,8 @@ func (l *Link) ask(j *job, p protocol) ([]frame.Frame, error) {
 		case o.clean() && len(o.frames) == 0 && l.proto == noProtocol && p.kind() != legacy && try == 0:
 			longer = true // once more: what is missed here makes a car look like another
 			continue
+		case o.clean() && len(o.frames) == 0 && l.proto == noProtocol && p.kind() == legacy && try == 0 && !o.status.has(NoData):
+			continue // the search found a bus, and no answer was waited for: the adapter heard another question
 		case o.clean() && len(o.frames) == 0 && !longer && !j.hint.Quick && w.st > 0 && w.st < stFor(j.hint.Wait) && l.known(j):
 			longer = true // an ECU that has answered before may be slow this once; nobody else asks again
 			try--

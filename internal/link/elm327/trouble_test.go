@@ -273,6 +273,31 @@ func TestBabble(t *testing.T) {
 	})
 }
 
+// A search that finds the bus and waits for no answer heard "010" for "0100", which asks for none: there is a vehicle.
+func TestASearchThatHeardAnotherQuestion(t *testing.T) {
+	for _, c := range []struct {
+		first string
+		asked int
+	}{{"SEARCHING...\rBUS INIT: ...OK\r\r>", 2}, {"SEARCHING...\r\r>", 2}, {"SEARCHING...\rNO DATA\r\r>", 1}} {
+		asked := 0
+		chip := newChip(func(cmd string, _ int) (say, bool) {
+			if cmd != "0100" {
+				return say{}, false
+			}
+			if asked++; asked == 1 {
+				return say{text: c.first}, true
+			}
+			return say{text: "486B104100BE3EB811C9\r\r>"}, true
+		})
+		bubble(t, chip, func(t *testing.T, l *Link) {
+			frames, errs := ask(t, l, askLegacy)
+			require.Equal(t, c.asked, asked, c.first)
+			require.Len(t, frames, c.asked-1)
+			require.Len(t, errs, 2-c.asked)
+		})
+	}
+}
+
 // The dots of a search come one by one, and its line ends with it: it is waited for, however long it takes within its
 // bound.
 func TestLongSearch(t *testing.T) {
