@@ -127,18 +127,18 @@ func (r *reader) put(ctx context.Context, q diag.Request, who []*ecu, c claim) (
 	return answers, nil
 }
 
-// doubt puts a question once more to an ECU that refused what it ought to have, where a question may be damaged on its way: a
-// refusal does not say to what. One of the whole service does.
+// doubt puts a question once more to an ECU that refused what it ought to have, or answered another, where a question may be
+// damaged on its way: a refusal does not say to what. One of the whole service does.
 func (r *reader) doubt(ctx context.Context, payload []byte, e *ecu, answers []answer) ([]answer, error) {
 	code, refused := refusal(answers, e)
-	if !refused || !r.readdressed || code == nrcNoService || code == nrcNoServiceHere {
+	if !r.readdressed || !refused && !mistaken(answers, e) || refused && (code == nrcNoService || code == nrcNoServiceHere) {
 		return answers, nil
 	}
 	again, _, err := r.question(ctx, diag.Request{To: r.physical(e), Payload: payload, Expect: 1, Frames: mapFrames(payload)})
 	if err != nil {
 		return answers, err
 	}
-	if _, refused = refusal(again, e); refused || !spoke(again, e) {
+	if _, refused = refusal(again, e); refused || mistaken(again, e) || !spoke(again, e) {
 		return answers, nil
 	}
 	answers = slices.DeleteFunc(answers, func(a answer) bool { return a.ecu == e })

@@ -3,6 +3,7 @@ package scan
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"obdgate/internal/diag"
 	"obdgate/internal/obd"
@@ -156,6 +157,11 @@ func refusal(answers []answer, e *ecu) (code byte, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// mistaken reports whether what an ECU answered was another question.
+func mistaken(answers []answer, e *ecu) bool {
+	return slices.ContainsFunc(answers, func(a answer) bool { return a.ecu == e && errors.Is(a.err, diag.ErrMismatch) })
 }
 
 // has reports whether an ECU already gave data identifier id.

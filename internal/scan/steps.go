@@ -326,6 +326,13 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 			}
 			answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
 		}
+		for _, e := range who {
+			if !combined && e.pids.Has(payload[1]) {
+				if answers, err = r.doubt(ctx, payload, e, answers); err != nil {
+					return err
+				}
+			}
+		}
 		r.keep(payload, answers, func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })
 		for _, e := range who {
 			refused[e] = !combined && spoke(answers, e)
@@ -348,6 +355,9 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 func (r *reader) single(ctx context.Context, e *ecu, id byte) error {
 	req := []byte{0x01, id}
 	answers, err := r.ask(ctx, diag.Request{To: r.physical(e), Payload: req, Expect: 1})
+	if err == nil {
+		answers, err = r.doubt(ctx, req, e, answers)
+	}
 	if err != nil {
 		return err
 	}

@@ -324,3 +324,11 @@ func table(plain, faulty, sample []row) string {
 	}
 	return b.String()
 }
+
+// What an adapter heard otherwise is asked again: 010 for 0100, which nobody answers, and 0111 for 011F1, which draws another value.
+func TestWhatWasHeardOtherwiseIsAskedAgain(t *testing.T) {
+	for _, r := range rows(t, []cell{{adapter: "elm-usb", car: "legacy", fault: "deaf", seed: 1}, {adapter: "stn1110", car: "legacy", fault: "deaf", seed: 1}}) {
+		r.sound(t)
+		require.Equal(t, complete, r.outcome, "%s: %v, %v", r.adapter, r.err, r.scan.Errors)
+	}
+}
