@@ -381,7 +381,7 @@ func checkNets(t *tree, r *rules) (found []violation) {
 				}
 				if len(does) == 0 || slices.ContainsFunc(does, func(b *ast.BlockStmt) bool { return !catches(b) }) {
 					found = append(found, violation{t.at(at), dir + " starts a goroutine without a net",
-						"a panic in it would be printed with what it quotes: defer the Catch of a crash.Net in it, and Raise where it is waited for"})
+						"a panic in it would be printed with what it quotes: start it with a crash.Net, or defer its Catch in it, and Raise where it is waited for"})
 				}
 			}
 		}

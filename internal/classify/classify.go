@@ -3,10 +3,9 @@
 // writes candump, JSON lines or pcapng in the order of the recording.
 //
 // Blocks of lines are worked on by several goroutines at once, which take turns to read a block and, in the same order, to
-// hand it on. Frames that need no memory of others, nearly all of a
-// broadcast bus, are decided there; the lines of diagnostic conversations go through one Tagger in order, and everything
-// behind an unfinished message with them, so that the result is that of one Tagger that saw every frame. Memory does not
-// grow with the recording.
+// hand it on. Frames that need no memory of others, nearly all of a broadcast bus, are decided there; the lines of diagnostic
+// conversations go through one Tagger in order, and everything behind an unfinished message with them, so that the result is
+// that of one Tagger that saw every frame. Memory does not grow with the recording.
 package classify
 
 import (

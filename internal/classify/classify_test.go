@@ -447,6 +447,29 @@ func TestTooManyInterfaces(t *testing.T) {
 	require.ErrorIs(t, s.Faults[0].Err, canlog.ErrBuses)
 }
 
+// A byte that two values of a switch share out differently is masked by the bit, though in all else they are decided alike.
+func TestAByteIsSharedOutByTheSwitch(t *testing.T) {
+	db, err := dbc.Parse("shared.dbc", []byte(`VERSION ""
+BO_ 5 SHARED: 8 E
+ SG_ By M : 0|3@1+ (1,0) [0|0] "" X
+ SG_ Driver : 3|5@1+ (1,0) [0|0] "" X
+ SG_ Low m1 : 8|4@1+ (1,0) [0|0] "" X
+ SG_ Seat m1 : 12|4@1+ (1,0) [0|0] "" X
+ SG_ Place m2 : 8|4@1+ (1,0) [0|0] "" X
+ SG_ High m2 : 12|4@1+ (1,0) [0|0] "" X
+BA_DEF_ SG_ "PrivacyClass" ENUM "personal","technical";
+BA_DEF_ SG_ "PrivacyCategory" STRING;
+`+marks(5, "By technical condition", "Low technical condition", "High technical condition", "Driver personal movement", "Seat personal movement", "Place personal movement")))
+	require.NoError(t, err)
+	log := []byte("(1690000000.000000) can0 005#01FFFFFFFFFFFFFF\n(1690000000.000000) can0 005#02FFFFFFFFFFFFFF\n")
+	o := Options{Policy: rules(t), DB: db, To: Candump, Mask: true}
+	got, _ := run(t, log, o)
+	want, _, _ := plainly(t, log, o, "")
+	require.Equal(t, string(want), got)
+	require.Contains(t, got, "005#010F")
+	require.Contains(t, got, "005#02F0")
+}
+
 // The values in JSON lines are those of the database, and only those that may be shown.
 func TestValues(t *testing.T) {
 	db := buses(t)

@@ -168,6 +168,7 @@ func (t *table) decide(ft policy.FrameTag) *decision {
 	return &d
 }
 
+// weigh is decide for whoever may have the same decision already.
 func (t *table) weigh(ft policy.FrameTag) decision {
 	d := decision{tag: ft.Tag, category: t.category(ft.Tag.Category), technical: ft.Tag.Class == policy.Technical, personal: ft.Personal, sampled: true}
 	if t.o.To == JSONL {

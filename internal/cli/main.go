@@ -64,16 +64,11 @@ func (p *program) run(ctx context.Context, args []string) (code int) {
 
 // inBackground runs f beside what follows; what it returns waits for f and returns its error.
 func inBackground(f func() error) (wait func() error) {
-	done := make(chan error, 1)
 	var net crash.Net
-	go func() {
-		var err error
-		defer func() { done <- err }()
-		defer net.Catch()
-		err = f()
-	}()
+	var err error
+	ended := net.Start(func() { err = f() })
 	return func() error {
-		err := <-done
+		<-ended
 		net.Raise()
 		return err
 	}

@@ -52,18 +52,13 @@ func (c *Collector) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:    slog.NewLogLogger(c.log.Handler(), slog.LevelDebug), // handshakes that strangers fail
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
-	done := make(chan error, 1)
 	var under crash.Net
-	go func() {
-		var err error
-		defer func() { done <- err }()
-		defer under.Catch()
-		err = srv.ServeTLS(ln, "", "")
-	}()
+	var served error
+	ended := under.Start(func() { served = srv.ServeTLS(ln, "", "") })
 	select {
-	case err := <-done:
+	case <-ended:
 		under.Raise()
-		return err
+		return served
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
@@ -71,8 +66,10 @@ func (c *Collector) Serve(ctx context.Context, ln net.Listener) error {
 	if err := srv.Shutdown(grace); err != nil {
 		_ = srv.Close()
 	}
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	<-ended
+	under.Raise()
+	if !errors.Is(served, http.ErrServerClosed) {
+		return served
 	}
 	return nil
 }

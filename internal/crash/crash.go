@@ -3,6 +3,7 @@
 package crash
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -12,7 +13,7 @@ import (
 // Crash is a panic of another goroutine.
 type Crash struct {
 	Value any    // what it was called with; it may quote personal bytes and is not for printing
-	Stack []byte // of the goroutine it happened in, as debug.Stack has it
+	Stack []byte // of the goroutine it happened in, as debug.Stack has it, without what functions were called with
 }
 
 // Error names the kind of the value, never the value.
@@ -23,7 +24,20 @@ func Of(r any) *Crash {
 	if c, another := r.(*Crash); another {
 		return c
 	}
-	return &Crash{r, debug.Stack()}
+	return &Crash{r, places(debug.Stack())}
+}
+
+// places leaves of a stack where it happened. What functions were called with is cut: a number among it may be a value of the
+// vehicle's.
+func places(stack []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(stack) {
+		if at := bytes.LastIndexByte(line, '('); at > 0 && line[0] != '\t' && bytes.HasSuffix(line, []byte(")\n")) {
+			line = append(line[:at:at], "(…)\n"...)
+		}
+		out = append(out, line...)
+	}
+	return out
 }
 
 // Report tells of it without quoting it.
@@ -39,6 +53,18 @@ func (n *Net) Catch() {
 	if r := recover(); r != nil {
 		n.first.CompareAndSwap(nil, Of(r))
 	}
+}
+
+// Start runs f in a goroutine with the net under it. What it returns is closed when f has ended; whoever waits for that then
+// calls Raise.
+func (n *Net) Start(f func()) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer n.Catch()
+		f()
+	}()
+	return done
 }
 
 // Raise panics with the *Crash that was caught; without one it does nothing. The goroutine that answers for the work calls it

@@ -1,6 +1,7 @@
 package crash_test
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 
@@ -42,4 +43,27 @@ func TestNothingToRaise(t *testing.T) {
 	var net crash.Net
 	func() { defer net.Catch() }()
 	require.NotPanics(t, net.Raise)
+}
+
+// A stack says what functions were called with, and a speed is a number among others.
+//
+//go:noinline
+func fallAt(speed uint64, plate string) { panic(plate[speed:]) }
+
+func TestAReportHasThePlaceAndNoNumber(t *testing.T) {
+	var out bytes.Buffer
+	func() {
+		defer func() { crash.Of(recover()).Report(&out, "obdgate") }()
+		fallAt(0xBEE5, "WVWZZZ")
+	}()
+	require.Regexp(t, `^obdgate: internal fault \(runtime\.\w+\); please report it`, out.String())
+	require.Contains(t, out.String(), "crash_test.fallAt(…)\n\t")
+	require.Contains(t, out.String(), "crash_test.go:")
+	require.NotContains(t, out.String(), "WVW")
+	require.NotRegexp(t, `(?i)bee5|48869`, out.String())
+
+	var net crash.Net
+	<-net.Start(fall)
+	require.Panics(t, net.Raise)
+	<-new(crash.Net).Start(func() {})
 }

@@ -57,8 +57,8 @@ func embedded(lang string) map[string]string {
 	return m
 }
 
-// messages reads the flat YAML the words are written in, a key and its words to a line, plain or in double quotes. Every
-// command reads one such file, and a reader of all of YAML would need longer for it than for all else.
+// messages reads the flat YAML the words are written in, a key and its words to a line, plain or in double quotes. Nearly
+// every command reads one such file, and a reader of all of YAML would need longer for it than for all else.
 func messages(text string) (map[string]string, error) {
 	out := make(map[string]string, strings.Count(text, "\n"))
 	n := 0

@@ -276,11 +276,8 @@ func (o *Outbox) reject(ctx context.Context, tx ledger.DBTX, it Item, reason str
 // renew keeps the lease while the item is on the wire; the returned function ends it and waits until it has ended.
 func (o *Outbox) renew(ctx context.Context, it Item) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
 	var net crash.Net
-	go func() {
-		defer close(ended)
-		defer net.Catch()
+	ended := net.Start(func() {
 		t := time.NewTicker(o.opt.Lease / 3)
 		defer t.Stop()
 		for {
@@ -293,7 +290,7 @@ func (o *Outbox) renew(ctx context.Context, it Item) (stop func()) {
 					o.opt.Now().Add(o.opt.Lease).UnixMilli(), it.Recipient, it.ID, o.owner)
 			}
 		}
-	}()
+	})
 	return func() {
 		cancel()
 		<-ended

@@ -145,6 +145,16 @@ func (r *reader) doubt(ctx context.Context, payload []byte, e *ecu, answers []an
 	return append(answers, slices.DeleteFunc(again, func(a answer) bool { return a.ecu != e })...), nil
 }
 
+// doubtEach is doubt for each of who.
+func (r *reader) doubtEach(ctx context.Context, payload []byte, who []*ecu, answers []answer) (_ []answer, err error) {
+	for _, e := range who {
+		if answers, err = r.doubt(ctx, payload, e, answers); err != nil {
+			return answers, err
+		}
+	}
+	return answers, nil
+}
+
 // insist puts a question once more to an ECU that has not spoken, by itself.
 func (r *reader) insist(ctx context.Context, payload []byte, e *ecu, c claim, has bool) (answers []answer, err error) {
 	if !has && e.silent < maxSilence {
@@ -191,10 +201,8 @@ func (r *reader) offer(ctx context.Context, payload []byte, who []*ecu, ought fu
 	q := r.target(who)
 	q.Payload, q.Retried = payload, true
 	answers, err := r.ask(ctx, q)
-	for _, e := range who { // what one does not have, it does not refuse when everybody is asked
-		if err == nil {
-			answers, err = r.doubt(ctx, payload, e, answers)
-		}
+	if err == nil { // what one does not have, it does not refuse when everybody is asked
+		answers, err = r.doubtEach(ctx, payload, who, answers)
 	}
 	if err != nil {
 		return err

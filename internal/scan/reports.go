@@ -57,10 +57,8 @@ func (r *reader) reports(ctx context.Context, who []*ecu, c claim, args ...byte)
 	q := r.target(who)
 	q.Payload = append([]byte{0x19}, args...)
 	answers, err := r.put(ctx, q, who, c)
-	for _, e := range who {
-		if err == nil && c == probable {
-			answers, err = r.doubt(ctx, q.Payload, e, answers)
-		}
+	if err == nil && c == probable {
+		answers, err = r.doubtEach(ctx, q.Payload, who, answers)
 	}
 	if err != nil {
 		return nil, err

@@ -325,13 +325,8 @@ func (r *reader) batch(ctx context.Context, payload []byte) error {
 				e.alone = !answered(answers, e)
 			}
 			answers = slices.DeleteFunc(answers, func(a answer) bool { return !obd.Usable(a.err) })
-		}
-		for _, e := range who {
-			if !combined && e.pids.Has(payload[1]) {
-				if answers, err = r.doubt(ctx, payload, e, answers); err != nil {
-					return err
-				}
-			}
+		} else if answers, err = r.doubtEach(ctx, payload, who, answers); err != nil {
+			return err
 		}
 		r.keep(payload, answers, func(e *ecu) bool { return hasAny(e.pids, payload[1:]) })
 		for _, e := range who {

@@ -106,22 +106,14 @@ func ringSet(name, value string) error {
 
 // within gives up on a keyring that waits for somebody to unlock it.
 func within(f func() (string, error)) (string, error) {
-	type result struct {
-		s   string
-		err error
-	}
-	done := make(chan result, 1)
 	var net crash.Net
-	go func() {
-		var r result
-		defer func() { done <- r }()
-		defer net.Catch()
-		r.s, r.err = f()
-	}()
+	var s string
+	var err error
+	ended := net.Start(func() { s, err = f() })
 	select {
-	case r := <-done:
+	case <-ended:
 		net.Raise()
-		return r.s, r.err
+		return s, err
 	case <-time.After(keyringWait):
 		return "", errors.New("the keyring does not answer")
 	}

@@ -98,3 +98,16 @@ func TestServe(t *testing.T) {
 	stop()
 	require.Zero(t, <-done)
 }
+
+// full is a terminal with a fault of its own.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { panic("WVWZZZCD0NW000001") }
+
+// A fault in the program is told by its place: what it says may quote an envelope.
+func TestAFaultIsToldWithoutWhatItQuotes(t *testing.T) {
+	var told bytes.Buffer
+	require.Equal(t, exitFault, Main(t.Context(), []string{"--help"}, strings.NewReader(""), full{}, &told))
+	require.Contains(t, told.String(), "obdgate-collector: internal fault (string)")
+	require.NotContains(t, told.String(), "WVW")
+}

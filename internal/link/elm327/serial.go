@@ -67,24 +67,16 @@ func (p *serialPort) Write(b []byte) (int, error) {
 	if p.stuck {
 		return 0, errStuck
 	}
-	type result struct {
-		n   int
-		err error
-	}
-	done := make(chan result, 1)
 	var net crash.Net
-	go func() {
-		var r result
-		defer func() { done <- r }()
-		defer net.Catch()
-		r.n, r.err = p.port.Write(b)
-	}()
+	var n int
+	var err error
+	ended := net.Start(func() { n, err = p.port.Write(b) })
 	t := time.NewTimer(writeLimit)
 	defer t.Stop()
 	select {
-	case r := <-done:
+	case <-ended:
 		net.Raise()
-		return r.n, r.err
+		return n, err
 	case <-t.C:
 		p.stuck = true
 		return 0, errStuck
