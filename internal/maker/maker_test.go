@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"obdgate/internal/isotp"
 	"obdgate/internal/maker"
 	"obdgate/internal/reading"
 
@@ -121,4 +123,15 @@ func FuzzDecode(f *testing.F) {
 			require.NotNil(t, r.Value)
 		}
 	})
+}
+
+// Who follows conversations by the addresses alone must not miss a control unit that a row asks.
+func TestAddressesAreThoseOfTheRows(t *testing.T) {
+	var want []isotp.Address
+	for _, r := range maker.Rows() {
+		if !slices.Contains(want, r.Address()) {
+			want = append(want, r.Address())
+		}
+	}
+	require.Equal(t, want, maker.Addresses())
 }
